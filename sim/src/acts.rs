@@ -129,6 +129,7 @@ impl World {
         if self.options.shares > 0 && is_alone && self.among(2) == 1 {
             // It shares the lock from when it asks.
             (lock.limit, lock.downgrading) = (Some(PERMITS as u16), true);
+            self.check.downgraded.insert(id.grant.get());
         }
         let place = self.begin(client, conn, &lock, Mode::Reattach(id));
         self.moves(lock.name);

@@ -69,6 +69,8 @@ pub struct Checker {
     pub leases: BTreeSet<u64>,
     /// The grants that were told to a client.
     pub told: BTreeSet<u64>,
+    /// The grants of a lock whose client asked to share it.
+    pub downgraded: BTreeSet<u64>,
     /// Which broker asked for an id, in which life, and when.
     pub askers: BTreeMap<u64, (usize, u32, u64)>,
     /// How many memories of its shard had been lost when an id was asked for.
@@ -96,6 +98,7 @@ impl Checker {
             lineage: BTreeMap::new(),
             leases: BTreeSet::new(),
             told: BTreeSet::new(),
+            downgraded: BTreeSet::new(),
             askers: BTreeMap::new(),
             asked_after: BTreeMap::new(),
             moved: vec![0; names],
@@ -187,7 +190,9 @@ impl World {
     }
 
     fn belief_ended(&mut self, believer: &Believer) {
-        let Believer { name, token, linger, .. } = *believer;
+        let Believer { name, token, .. } = *believer;
+        // That of one who shares the lock from when it asked closes its permit alone, and which that is is not known.
+        let linger = if self.check.downgraded.contains(&believer.id) { 0 } else { believer.linger };
         // A linger counts from the revocation, if there was one.
         let at =
             [Some(believer.until), Some(self.now), self.check.revoked[name]].into_iter().flatten().min().unwrap_or(0);

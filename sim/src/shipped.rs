@@ -384,6 +384,7 @@ impl World {
         let Some(key) = alone.map(|(key, _)| *key).next() else { return };
         if let Some(lock) = self.clients[client].locks.get_mut(&key) {
             lock.downgrading = true;
+            self.check.downgraded.extend(lock.id.map(|id| id.grant.get()));
         }
         self.tell(client, Input::Share { key, limit: Some(PERMITS as u32) });
     }

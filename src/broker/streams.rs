@@ -181,12 +181,14 @@ impl SessionTurn<'_> {
         self.core.take_ref(self.key, lock_ref, self.outside)
     }
 
-    /// Begins to get a lock, or several together. What comes of it is told on the stream.
-    pub fn begin(&mut self, lock_ref: LockRef, requests: Vec<LockRequest>) {
-        match <[LockRequest; 1]>::try_from(requests) {
-            Ok([request]) => self.core.begin(self.key, lock_ref, request, self.outside),
-            Err(several) => self.core.begin_together(self.key, lock_ref, several, self.outside),
-        }
+    /// Begins to get a lock. What comes of it is told on the stream.
+    pub fn begin(&mut self, lock_ref: LockRef, request: LockRequest) {
+        self.core.begin(self.key, lock_ref, request, self.outside);
+    }
+
+    /// Begins to get several locks together, or several permits. What comes of it is told on the stream.
+    pub fn begin_together(&mut self, lock_ref: LockRef, requests: Vec<LockRequest>) {
+        self.core.begin_together(self.key, lock_ref, requests, self.outside);
     }
 
     /// Turns back a lock whose request does not do.

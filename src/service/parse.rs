@@ -190,17 +190,19 @@ impl Limits {
         Ok(lease)
     }
 
-    /// Converts a `BeginLock` for one lock or several of a Session whose ttl is `ttl`, in their order.
-    pub(super) fn begin(&self, mut request: BeginLock, ttl: Duration) -> Result<Vec<LockRequest>, Status> {
+    /// Converts a `BeginLock` for one lock or several of a Session whose ttl is `ttl`.
+    pub(super) fn begin(&self, mut request: BeginLock, ttl: Duration) -> Result<Wanted, Status> {
         let also = std::mem::take(&mut request.also);
         let first = self.begin_one(request, ttl)?;
         match first.access {
             Access::Shared { weight: 2.., .. } if !also.is_empty() => {
                 Err(invalid("begin.lock.weight", "is above 1; only one lock, without begin.also, has a weight"))
             }
-            Access::Shared { limit, weight: weight @ 2.. } => several_permits(first, limit, weight),
-            _ if also.is_empty() => Ok(vec![first]),
-            _ => self.begin_together(first, also, ttl),
+            Access::Shared { limit, weight: weight @ 2.. } => {
+                several_permits(first, limit, weight).map(Wanted::Together)
+            }
+            _ if also.is_empty() => Ok(Wanted::One(first)),
+            _ => self.begin_together(first, also, ttl).map(Wanted::Together),
         }
     }
 
@@ -269,6 +271,25 @@ impl Limits {
             within(duration(sent, &field)?, SHORTEST_POLL, LONGEST_POLL, &field)
         });
         Ok(Mode::Wait { max_wait: max_wait.transpose()?.flatten(), poll_interval: poll_interval.transpose()? })
+    }
+}
+
+/// A request for locks on a Session.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// For one. Most are, and no list is made for it.
+    One(LockRequest),
+    /// For several together, in their order.
+    Together(Vec<LockRequest>),
+}
+
+impl Wanted {
+    /// Returns the requests that it is made of.
+    pub(super) fn requests_mut(&mut self) -> &mut [LockRequest] {
+        match self {
+            Wanted::One(request) => std::slice::from_mut(request),
+            Wanted::Together(requests) => requests,
+        }
     }
 }
 

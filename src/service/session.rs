@@ -10,7 +10,7 @@ use tonic::{Status, Streaming};
 
 use super::authorizer::Authorizer;
 use super::connection::Connection;
-use super::parse::{self, Limits};
+use super::parse::{self, Limits, Wanted};
 use super::reply;
 use super::streams::SessionStream;
 use crate::broker::{
@@ -155,7 +155,7 @@ async fn open(broker: &Broker, client: &mut Client, stream: StreamKey) -> Result
 enum Message {
     Heartbeat(i64),
     /// If the request is wrong or not allowed, only that fails.
-    Begin(LockRef, Result<Vec<LockRequest>, Failure>),
+    Begin(LockRef, Result<Wanted, Failure>),
     End(LockRef),
 }
 
@@ -172,8 +172,8 @@ fn message(
         Some(Kind::Begin(begin)) => {
             let lock_ref = begin.lock_ref;
             let invalid = |status: Status| Failure::Invalid { why: status.message().into() };
-            let requests = limits.begin(begin, ttl).map_err(invalid);
-            let admitted = requests.and_then(|mut requests| admit(&mut requests).map(|()| requests));
+            let wanted = limits.begin(begin, ttl).map_err(invalid);
+            let admitted = wanted.and_then(|mut wanted| admit(wanted.requests_mut()).map(|()| wanted));
             Message::Begin(lock_ref, admitted)
         }
         Some(Kind::Open(_)) => return Err(Close::Refused(parse::invalid("open", "must come only once"))),
@@ -192,10 +192,14 @@ fn handle(session: &mut SessionTurn<'_>, message: Message) -> Result<(), Status>
         Message::Begin(lock_ref, request) => {
             session.take_ref(lock_ref).map_err(breach)?;
             match request {
-                Ok(requests) => {
+                Ok(Wanted::Together(requests)) => {
                     let first = requests.first().map(|request| request.name.as_str());
-                    tracing::debug!(lock = first, locks = requests.len(), lock_ref, "asked for on a Session");
-                    session.begin(lock_ref, requests);
+                    tracing::debug!(lock = first, locks = requests.len(), lock_ref, "asked for together on a Session");
+                    session.begin_together(lock_ref, requests);
+                }
+                Ok(Wanted::One(request)) => {
+                    tracing::debug!(lock = %request.name, lock_ref, "asked for on a Session");
+                    session.begin(lock_ref, request);
                 }
                 Err(failure) => session.turn_back(lock_ref, failure),
             }

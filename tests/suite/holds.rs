@@ -137,7 +137,7 @@ async fn a_lock_that_no_ack_covers_is_lost_though_its_lease_is_renewed() {
     let opened = Moment::now();
     let mut session = broker.open(stream.key(), TTL).unwrap();
     session.turn(|turn| turn.take_ref(1).unwrap());
-    session.turn(|turn| turn.begin(1, vec![ask(Mode::Once)]));
+    session.turn(|turn| turn.begin(1, ask(Mode::Once)));
     sleep(MS).await;
     // Every answer comes after the next heartbeat: the store is renewed in time, and no ack covers the lock.
     store.takes(TTL / 3 + 100 * MS);
@@ -172,7 +172,7 @@ async fn a_silent_session_is_told_nothing_that_would_pass_for_an_answer() {
     let stream = broker.stream(None);
     let mut session = broker.open(stream.key(), TTL).unwrap();
     session.turn(|turn| turn.take_ref(1).unwrap());
-    session.turn(|turn| turn.begin(1, vec![ask(waiting(None))]));
+    session.turn(|turn| turn.begin(1, ask(waiting(None))));
     let next = || poll_fn(|cx| stream.poll_next(cx));
     assert!(matches!(next().await, Some(Item::Opened { .. })));
     assert!(matches!(next().await, Some(Item::Event(1, Event::Queued { position: 1 }))));
@@ -180,8 +180,7 @@ async fn a_silent_session_is_told_nothing_that_would_pass_for_an_answer() {
     // Neither that its wait was cancelled, nor the end, before whoever drives the Session has said why it ends.
     assert!(timeout(Duration::from_secs(60), next()).await.is_err());
     // What it asks now is nobody's any more.
-    session
-        .turn(|turn| turn.begin(2, vec![LockRequest { name: LockName::new("another").unwrap(), ..ask(Mode::Once) }]));
+    session.turn(|turn| turn.begin(2, LockRequest { name: LockName::new("another").unwrap(), ..ask(Mode::Once) }));
     sleep(MS).await;
     let another = store.answer(&LockName::new("another").unwrap(), &Request::Look);
     assert_eq!(another, Reply::Status(Ok(LockStatus::Free)));
@@ -197,7 +196,7 @@ async fn a_silent_session_that_is_closed_after_all_releases_at_once() {
     let stream = broker.stream(None);
     let mut session = broker.open(stream.key(), TTL).unwrap();
     session.turn(|turn| turn.take_ref(1).unwrap());
-    session.turn(|turn| turn.begin(1, vec![ask(Mode::Reattach(old))]));
+    session.turn(|turn| turn.begin(1, ask(Mode::Reattach(old))));
     session.silent().await;
     // It may believe in what the broker before told it.
     sleep(MS).await;
