@@ -44,6 +44,8 @@ needed! {
     lost_is_final
     permit_before_look
     lock_before_look
+    gate_compares
+    lock_outlives_downgrade
     #[ignore = "by night"]
     fresh_epoch
     quarantine

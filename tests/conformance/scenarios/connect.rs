@@ -98,7 +98,11 @@ async fn swallowed(stage: Stage) {
 }
 
 async fn refused(stage: Stage) {
-    let client = stage.client_of(&[NOBODY.into(), stage.brokers().await.first.url()]).await;
+    let url = stage.brokers().await.first.url();
+    // A language's first call of all may start threads, and take its time.
+    let first = stage.client_of(std::slice::from_ref(&url)).await;
+    takes_and_releases(&first, &stage.name()).await;
+    let client = stage.client_of(&[NOBODY.into(), url]).await;
     let start = Instant::now();
     takes_and_releases(&client, &stage.name()).await;
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());

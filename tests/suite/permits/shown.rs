@@ -187,3 +187,27 @@ async fn the_command_of_run_has_the_permit_of_its_own_lock_and_none_of_another()
         assert!(code == Some(2) && err.contains(says), "{err}");
     }
 }
+
+#[tokio::test]
+async fn run_takes_several_permits_and_its_command_finds_them_all() {
+    let broker = Broker::memory().await;
+    let told =
+        r#"echo "$LOCKBROKER_NAME $LOCKBROKER_PERMIT" $LOCKBROKER_PERMITS; echo "$LOCKBROKER_FENCING_TOKENS" | wc -l"#;
+    let (code, out, err) = cli(&broker, "run", &["--limit", "4", "--weight", "3", "seats", "--", "sh", "-c", told]);
+    assert_eq!((code, out.as_str()), (Some(0), "seats 0 0 1 2\n3\n"), "{err}");
+    // With several names none stands for the others.
+    let (code, out, err) = cli(&broker, "run", &["a", "b", "--", "sh", "-c", "echo \"<$LOCKBROKER_NAME>\""]);
+    assert_eq!((code, out.as_str()), (Some(0), "<>\n"), "{err}");
+    let _held = take(&broker, "seats", 4).await;
+    let (code, _, err) = cli(&broker, "run", &["--limit", "4", "--weight", "4", "seats", "--", "true"]);
+    assert!(code == Some(75) && err.contains("is held"), "{code:?} {err}");
+    for (wrong, says) in [
+        (&["--limit", "4", "--weight", "5", "seats"][..], "take 1 to 4"),
+        (&["--limit", "4", "--weight", "17", "seats"], "1..=16"),
+        (&["--weight", "2", "seats"], "--limit"),
+        (&["--limit", "4", "--weight", "2", "seats", "tables"], "one lock alone"),
+    ] {
+        let (code, _, err) = cli(&broker, "run", &[wrong, &["--", "true"]].concat());
+        assert!(code == Some(2) && err.contains(says), "{wrong:?}: {code:?} {err}");
+    }
+}
