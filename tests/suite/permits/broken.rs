@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::*;
 use lockbroker::proto::lock_event::Kind;
-use lockbroker::proto::lock_service_client::LockServiceClient;
 use lockbroker::proto::{AlsoLock, BeginLock, WaitSpec, not_acquired};
 
 const TTL: Duration = Duration::from_secs(6);
@@ -82,40 +81,6 @@ async fn what_is_granted_fits_in_the_message_that_reattaches_it() {
         let moved = told(&mut session, 1).await;
         assert!(matches!(moved, Kind::Acquired(_)), "{moved:?}");
     }
-}
-
-/// Others who are turned away at another broker make an item of a permit, and delete it again. One who collected took that for a permit that
-/// is taken, gave all back, and went to the end of the line.
-#[tokio::test(flavor = "multi_thread")]
-async fn those_who_are_turned_away_are_not_in_the_way_of_one_who_collects() {
-    let (_memcached, [here, there]) = two_brokers(&["--poll-interval", "1s"]).await;
-    let hammering: Vec<_> = (0..4)
-        .map(|_| {
-            let there = there.url();
-            tokio::spawn(async move {
-                let mut stub = LockServiceClient::connect(there).await.unwrap();
-                loop {
-                    let _ = try_acquire(&mut stub, share("pool", 8)).await;
-                }
-            })
-        })
-        .collect();
-    let mut slow = Vec::new();
-    for round in 1..=20 {
-        // A Session each, so that none is silent for longer than it waits.
-        let mut session = open(&here).await;
-        let begun = Instant::now();
-        session.begin(BeginLock { wait: Some(WaitSpec::default()), ..several(round, "pool", 8, 8) });
-        let got = told(&mut session, round).await;
-        assert!(matches!(got, Kind::Acquired(_)), "{got:?}");
-        slow.push(begun.elapsed());
-        session.end(round);
-        assert!(matches!(told(&mut session, round).await, Kind::Released(_)));
-    }
-    hammering.iter().for_each(|task| task.abort());
-    slow.sort_unstable();
-    // Each time, within its Session's validity; mostly much sooner.
-    assert!(slow[10] < Duration::from_secs(3), "{slow:?}");
 }
 
 /// Each of several is tried for without a limit of time, and the try was repeated after the wait was over.
