@@ -232,7 +232,7 @@ func (b *broker) observe(ctx context.Context, within time.Duration, name string)
 	inTime := context.AfterFunc(limited, end)
 	stream, err := pb.NewLockServiceClient(channel.conn).Observe(own, &pb.ObserveRequest{Name: name})
 	if err == nil {
-		// That there are headers is the broker's answer; the first state may take it longer.
+		// The headers are the broker's answer; the first state may take longer.
 		if header, _ := stream.Header(); header == nil {
 			_, err = stream.Recv()
 		}

@@ -316,8 +316,8 @@ impl Broker {
         });
     }
 
-    /// Begins to get several locks on a Session together, up to [`MOST_TOGETHER`](crate::MOST_TOGETHER): different ones, or permits of one. All want
-    /// it in the same way: once, with the same wait, or each as it is held already. What comes of it is told there.
+    /// Begins to get several locks on a Session together, up to [`MOST_TOGETHER`](crate::MOST_TOGETHER): different ones, or
+    /// permits of one. All want it in the same way: once, with the same wait, or each as it is held already. What comes of it is told there.
     pub fn begin_together(
         &mut self,
         stream: StreamKey,

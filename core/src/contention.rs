@@ -7,7 +7,7 @@ use crate::broker::{Core, Cx};
 use crate::env::Env;
 use crate::hold::{End, HoldKey};
 use crate::lock::{GrantId, LingerId, LockItem, LockName, Owner, Permit, WakeHint, item_ttl};
-use crate::names::Entry;
+use crate::names::{Entry, Holder};
 use crate::queue::{Ticket, WaitQueue, Waiter};
 use crate::store::{Label, Note, Slots};
 
@@ -64,14 +64,16 @@ impl<E: Env> Cx<'_, E> {
         if permit.is_none() {
             self.pace(&name);
         }
-        if let Some((_, before)) = before.filter(|(_, before)| *before != me) {
-            self.end_hold_by(before, End::Superseded);
-        }
+        self.supersede(before, me);
     }
 
-    /// Ends the hold that had the lock alone here, whose client has it elsewhere now.
-    pub(crate) fn supersede(&mut self, me: HoldKey) {
+    /// Ends the hold that has had the lock alone here, whose client goes on with `me`.
+    pub(crate) fn supersede_holder(&mut self, me: HoldKey) {
         let before = self.core.names.get(&self.hold(me).name).and_then(|entry| entry.holder);
+        self.supersede(before, me);
+    }
+
+    fn supersede(&mut self, before: Option<Holder>, me: HoldKey) {
         if let Some((_, before)) = before.filter(|(_, before)| *before != me) {
             self.end_hold_by(before, End::Superseded);
         }

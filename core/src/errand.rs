@@ -103,7 +103,7 @@ impl<E: Env> Cx<'_, E> {
     }
 
     /// Deletes, in the background, the lock's own item, which kept others out while permits were taken. It lives for `life`.
-    pub(crate) fn drop_gate(&mut self, name: &LockName, gate: GrantId, life: u32) {
+    pub(crate) fn drop_gate(&mut self, name: LockName, (gate, life): (GrantId, u32)) {
         self.clean_up_if_room(name.into(), gate, (life, false));
     }
 

@@ -151,8 +151,6 @@ impl LeavesOut for Rules {
             Rule::GateCompared => self.gate_compares,
             Rule::PermitBeforeLook => self.permit_before_look,
             Rule::LockBeforeLook => self.lock_before_look,
-            // The simulator leaves it out: it takes more permits and more time than there are here.
-            Rule::PermitCovered => true,
             _ => true,
         }
     }

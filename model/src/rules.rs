@@ -264,7 +264,7 @@ impl Bounds {
 
     /// Returns true if anybody asks for a permit.
     pub fn shares(&self) -> bool {
-        [self.shared, self.downgrades].concat().contains(&true)
+        self.shared.iter().chain(&self.downgrades).any(|shares| *shares)
     }
 
     /// Returns the longest ttl of all.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockbroker_core::Time;
 use lockbroker_core::command::{Command, Reply as Said};
 use lockbroker_core::shard::machine::{
-    Batch, EpochState, Finality, Found, Job, Kind, LastWord, Op as Shipped, Outcome, Phase, Probe, Seen, Sent,
+    Batch, EpochState, Finality, Found, Heeds, Job, Kind, LastWord, Op as Shipped, Outcome, Phase, Probe, Seen, Sent,
 };
 use lockbroker_core::shard::state_item::{Generation, Stamp, StateItem};
 use lockbroker_core::store::{LockStatus, Reply, StoreError};
@@ -345,8 +345,9 @@ impl Model {
             Ok(Finality::Closed | Finality::WasClosed) => Err(StoreError::unavailable("", None)),
             Err(_) => return unknown(),
         };
-        let (compares_gate, heeds_cover) = (self.rules.gate_compares, true);
-        let seen = Seen { shard: "", last_word: &last_word, permits: evidence.permits, compares_gate, heeds_cover };
+        // The simulator leaves out that permits are covered: it takes more of them and more time than there are here.
+        let heeds = Heeds { gate: self.rules.gate_compares, ..Heeds::ALL };
+        let seen = Seen { shard: "", last_word: &last_word, permits: evidence.permits, heeds };
         let settled = batch.settle(&said, evidence.fence, &seen);
         settled.into_iter().next().expect("a batch of one").1
     }

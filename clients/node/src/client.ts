@@ -238,7 +238,7 @@ export class Client implements AsyncDisposable {
    * client.observe("leader"))`. It goes on until its loop is left, or `signal` is aborted, through brokers that go away: that none
    * answers is told as `UNKNOWN`, once.
    *
-   * Whoever may look at a lock may observe it: a value is no secret. {@link Observation.next} says what it throws.
+   * Takes the right to look at the lock: a value is no secret. {@link Observation.next} says what it throws.
    */
   observe(name: string, options: Pick<LockOptions, "signal"> = {}): Observation {
     return new Observation(this.#requests, text("name", name, ""), optionalSignal(options.signal, name));

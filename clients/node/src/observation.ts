@@ -7,7 +7,7 @@ import type { Requests } from "./requests.js";
 const CLOSED = Symbol("closed");
 
 /**
- * What a lock is, from now on: `for await (const seen of client.observe("leader"))`.
+ * Tells what a lock is, from now on: `for await (const seen of client.observe("leader"))`.
  *
  * The first state comes as soon as a broker tells it, and then one whenever it has changed. Between two of them the lock may have been
  * free, or held by others, and a value may have been another one: whoever reads slowly gets the latest alone. A lower fencing token is

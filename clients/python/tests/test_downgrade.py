@@ -132,7 +132,7 @@ def test_it_waits_for_a_store_that_is_away(name: str) -> None:
             eventually("the other has come to be shared", lambda: later.permit == 0)
             lock.check()
             later.check()
-            # What was waited for has been told or forgotten.
+            # Nobody is left waiting: each has been told, or forgotten.
             assert all(caller.sharing == [] for caller in hasty._session._callers.values())  # type: ignore[union-attr]
             lock.release()
             later.release()

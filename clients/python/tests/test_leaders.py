@@ -114,7 +114,7 @@ def test_a_value_moves_with_its_lock(world: World, other: lockbroker.Client, nam
             leader.update(f"moving {number}")
         eventually("it has moved", lambda: leader.lock_id != before)
         told = seen(observation, HELD, b"moving 49")
-        # What was given before is not told any more, by whichever broker.
+        # No broker tells an earlier value any more.
         assert observation.next(1) is None
         with lockbroker.connect(world.first.url) as third, third.observe(name) as later:
             assert seen(later, HELD, b"moving 49").fencing_token == told.fencing_token == token
@@ -395,7 +395,7 @@ def test_a_refusal_ends_it(script: Script) -> None:
             with pytest.raises(error):
                 observation.next(SOON)
             assert list(observation) == []
-        # That there is no room is told, and the next call asks again.
+        # The first call says that there is no room, and the next one asks again.
         observation = client.observe("name")
         for _ in range(2):
             script.says.put(reasons.MAX_WAITERS)

@@ -31,7 +31,7 @@ def test_all_or_none(client: lockbroker.Client, other: lockbroker.Client, name: 
     )
     assert {held.permit for held in lock.locks} == {0, 1, 2}
     tokens = {held.permit: held.fencing_token for held in lock.locks}
-    # What another broker knows of a permit is best effort: a store that is slow may not say it in time.
+    # Another broker knows the token by a note that is best effort: a slow store may not say it in time.
     eventually(
         "they are known elsewhere",
         lambda: {permit: other.get(name, permit=permit).fencing_token for permit in tokens} == tokens,

@@ -253,7 +253,7 @@ impl Guard {
     }
 }
 
-/// What a lock is, from now on; see [`crate::Observe`].
+/// Tells what a lock is, from now on; see [`crate::Observe`].
 pub struct Observe {
     inner: crate::Observe,
     runtime: Arc<Runtime>,

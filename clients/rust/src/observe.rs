@@ -105,7 +105,7 @@ impl Observed {
     }
 }
 
-/// What a lock is, from now on. Made by [`Client::observe`].
+/// Tells what a lock is, from now on. Made by [`Client::observe`].
 ///
 /// Between two states a lock may have been free, or held by others, and a value may have been another one: what is told is the latest.
 /// A lower fencing token is never told after a higher one: that is [`ObservedState::Unknown`], for the store has lost its memory, or this

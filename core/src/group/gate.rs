@@ -9,25 +9,19 @@ use crate::env::Env;
 use crate::event::LockRef;
 use crate::hold::HoldKey;
 use crate::lock::GrantId;
-use crate::session::{Stream, StreamKey};
+use crate::session::StreamKey;
 
 impl<E: Env> Cx<'_, E> {
     /// Returns the id of the item under which the group of a hold takes its permits.
-    pub(crate) fn gate_of(&self, me: HoldKey) -> Option<GrantId> {
-        let subscriber = self.hold(me).subscriber?;
-        let groups = &self.core.streams.get(subscriber.stream).and_then(Stream::session)?.groups;
-        let (lock_ref, _) = groups.members.get(&subscriber.lock_ref)?;
-        groups.by_ref.get(lock_ref)?.gate()
+    pub(crate) fn gate_of(&mut self, me: HoldKey) -> Option<GrantId> {
+        self.group_of(me)?.gate()
     }
 
     /// Keeps the item, which lives for so long, for the others of a hold's group. Deletes it where nobody else wants it.
     pub(crate) fn keep_gate(&mut self, me: HoldKey, gate: (GrantId, u32)) {
         match self.group_of(me).filter(|group| group.is_asking()) {
             Some(group) => group.kind = Kind::Weighted { gate: Some(gate) },
-            None => {
-                let name = self.hold(me).name.clone();
-                self.drop_gate(&name, gate.0, gate.1);
-            }
+            None => self.drop_gate(self.hold(me).name.clone(), gate),
         }
     }
 
@@ -50,9 +44,9 @@ impl<E: Env> Cx<'_, E> {
     /// Lets others in again. Returns true if they were kept out.
     pub(super) fn drop_gate_of(&mut self, stream: StreamKey, lock_ref: LockRef) -> bool {
         let Some(group) = self.group(stream, lock_ref) else { return false };
-        let (Some((gate, life)), Some(member)) = (group.take_gate(), group.members.first()) else { return false };
+        let (Some(gate), Some(member)) = (group.take_gate(), group.members.first()) else { return false };
         let name = member.request.name.clone();
-        self.drop_gate(&name, gate, life);
+        self.drop_gate(name, gate);
         true
     }
 }

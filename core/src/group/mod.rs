@@ -132,15 +132,13 @@ impl Member {
 
 impl Group {
     fn new(requests: Vec<LockRequest>, now: Time) -> Group {
-        let max_wait = match requests.first().map(|request| request.mode) {
-            // No wait at all is a try, which takes as long as it takes.
-            Some(Mode::Wait { max_wait, .. }) => max_wait.filter(|wait| !wait.is_zero()),
-            _ => None,
-        };
-        let late_at = max_wait.map(|wait| now + wait + LAST_ATTEMPT);
-        let wait = match requests.first().map(|request| request.mode) {
-            Some(Mode::Wait { max_wait, .. }) => Some(max_wait.map(|wait| now + wait)),
-            Some(Mode::Once | Mode::Reattach(_)) | None => None,
+        let (wait, late_at) = match requests.first().map(|request| request.mode) {
+            Some(Mode::Wait { max_wait, .. }) => {
+                // No wait at all is a try, which takes as long as it takes.
+                let limited = max_wait.filter(|wait| !wait.is_zero());
+                (Some(max_wait.map(|wait| now + wait)), limited.map(|wait| now + wait + LAST_ATTEMPT))
+            }
+            Some(Mode::Once | Mode::Reattach(_)) | None => (None, None),
         };
         let mut members: Vec<Member> =
             (0..).zip(requests).map(|(place, request)| Member { request, place, progress: Progress::Idle }).collect();

@@ -142,13 +142,10 @@ impl Attempt {
         let outcome = self.heard(me, stimulus, cx)?;
         // Whoever wants one permit under a gate has it from its group, or from its reattach, which see to that.
         if let (Some(gate), Some(_)) = (self.gate(), seats(cx.hold(me).access)) {
-            let life = cx.intent_ttl(me);
+            let gate = (gate, cx.intent_ttl(me));
             match outcome {
-                Outcome::Granted(_) => cx.keep_gate(me, (gate, life)),
-                _ => {
-                    let name = cx.hold(me).name.clone();
-                    cx.drop_gate(&name, gate, life);
-                }
+                Outcome::Granted(_) => cx.keep_gate(me, gate),
+                _ => cx.drop_gate(cx.hold(me).name.clone(), gate),
             }
         }
         Some(outcome)

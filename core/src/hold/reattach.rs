@@ -204,12 +204,11 @@ impl Reattaching {
 
     /// Looks for a permit, while the lock's own item keeps others out.
     fn share<E: Env>(mut self: Box<Self>, me: HoldKey, alone: Grant, limit: u16, cx: &mut Cx<'_, E>) -> State {
-        cx.supersede(me);
+        cx.supersede_holder(me);
         let mut under = Some(self.new);
         if cx.env.breaks(Rule::LockOutlivesDowngrade) {
             under = None;
-            let name = cx.hold(me).name.clone();
-            cx.drop_gate(&name, self.new, self.life);
+            cx.drop_gate(cx.hold(me).name.clone(), (self.new, self.life));
         }
         let attempt = Attempt::under(me, (limit, under), self.life, self.give_up, cx);
         self.step = Step::Sharing { attempt, alone };
@@ -231,8 +230,7 @@ impl Reattaching {
             }
             Some(Outcome::Granted(permit)) => {
                 cx.env.mark(Mark::Downgraded);
-                let name = cx.hold(me).name.clone();
-                cx.drop_gate(&name, self.new, self.life);
+                cx.drop_gate(cx.hold(me).name.clone(), (self.new, self.life));
                 // Its token is still above all that it excludes.
                 let grant = Grant { id: permit.id, sent: permit.sent, ..alone };
                 Held::begin(me, grant, &Mode::Reattach(self.lock_id), self.asked, cx)

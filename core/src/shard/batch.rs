@@ -111,11 +111,7 @@ impl Batch {
         };
         let noted = || said.get(usize::from(self.timed) + 1).is_some_and(|said| matches!(said, Said::Done(_)));
         let look = if self.looks_for_permits { Some(from_the_end(2)?) } else { None };
-        let permits = Permits {
-            noted: self.notes_permits && noted(),
-            exist: look.is_some_and(protocol::read_permits),
-            ignore_lock: false,
-        };
+        let permits = Permits { noted: self.notes_permits && noted(), exist: look.is_some_and(protocol::read_permits) };
         let grants = self.grants;
         Ok(Evidence { clock, fence, grants, witness: read(from_the_end(0)?, protocol::read_witness, shard)?, permits })
     }
@@ -249,7 +245,7 @@ mod tests {
             prop_assert!(said.len() <= commands.len());
             let Ok(evidence) = batch.evidence(&said, SHARD) else { return Ok(()) };
             let last_word = if open { Ok(()) } else { Err(StoreError::unavailable("closed", None)) };
-            let settled = batch.settle(&said, evidence.fence, &Seen { shard: SHARD, last_word: &last_word, permits: evidence.permits, compares_gate: true, heeds_cover: true });
+            let settled = batch.settle(&said, evidence.fence, &Seen { shard: SHARD, last_word: &last_word, permits: evidence.permits, heeds: job::Heeds::ALL });
             prop_assert_eq!(settled.len(), ops().len());
             for (job, outcome) in settled {
                 prop_assert!(outcome.reply.is_some() != outcome.next.is_some(), "{job:?}: {outcome:?}");

@@ -153,10 +153,24 @@ pub struct Seen<'a> {
     pub last_word: &'a LastWord,
     /// The batch's word on permits.
     pub permits: Permits,
-    /// True if a permit that is taken under the lock's own item counts only if that is ours (R35).
-    pub compares_gate: bool,
-    /// True if a permit counts only while it is looked for (R33).
-    pub heeds_cover: bool,
+    /// The rules by which permits count.
+    pub heeds: Heeds,
+}
+
+/// The rules by which permits count. What ships heeds all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heeds {
+    /// True if none counts beside a lock (R32).
+    pub lock: bool,
+    /// True if one that is taken under the lock's own item counts only if that is ours (R35).
+    pub gate: bool,
+    /// True if one counts only while it is looked for (R33).
+    pub cover: bool,
+}
+
+impl Heeds {
+    /// All of them.
+    pub const ALL: Heeds = Heeds { lock: true, gate: true, cover: true };
 }
 
 /// The word of a batch on the permits of its shard.
@@ -166,14 +180,12 @@ pub struct Permits {
     pub noted: bool,
     /// True if there may be some, where a grant has to know.
     pub exist: bool,
-    /// True if one counts beside a lock: only where a test leaves out its rule.
-    pub ignore_lock: bool,
 }
 
 impl Seen<'_> {
     /// Returns true if others look for a permit, where they look for so many.
     fn covers(&self, permit: Permit, slots: u16) -> bool {
-        !self.heeds_cover || (slots > permit.get() && self.permits.noted)
+        !self.heeds.cover || (slots > permit.get() && self.permits.noted)
     }
 }
 
@@ -543,7 +555,7 @@ impl Op {
         let created = created == CasOutcome::Done;
         // What cannot be read is in the way, too.
         let stands = protocol::read_look(lock).map(|stands| stands.map(|(state, _)| state));
-        let compares = if under.is_none() { !seen.permits.ignore_lock } else { seen.compares_gate };
+        let compares = if under.is_none() { seen.heeds.lock } else { seen.heeds.gate };
         if compares && stands != Ok(under.map(ItemState::Held)) {
             return Ok(Shared::Closed { created });
         }

@@ -48,7 +48,7 @@ pub use protocol::Watcher;
 pub mod machine {
     pub use super::batch::{Batch, Evidence};
     pub use super::epoch::{EpochState, NormalMemory, Phase};
-    pub use super::job::{Job, Kind, LastWord, Op, Outcome, Seen};
+    pub use super::job::{Heeds, Job, Kind, LastWord, Op, Outcome, Seen};
     pub use super::proof::{Finality, Found, Probe, Sent, Unserved, Void};
     pub use super::values::Values;
 }

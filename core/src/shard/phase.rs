@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::batch::Batch;
 use super::epoch::Phase;
-use super::job::{LastWord, Op, Permits, Seen};
+use super::job::{Heeds, LastWord, Op, Permits, Seen};
 use super::link::{COUNTDOWN, Link};
 use super::proof::{Finality, Probe, Sent, Unserved, Void};
 use super::server::{EAGER_CHECK, Payload, Shard};
@@ -157,18 +157,14 @@ impl<E: Env> Turn<'_, E> {
                 return self.fail_all(batch, &StoreError::uncertain(void.to_string()));
             }
         };
-        let permits = Permits {
-            exist: evidence.permits.exist && !self.env.breaks(Rule::LockHeedsPermits),
-            ignore_lock: self.env.breaks(Rule::PermitHeedsLock),
-            ..evidence.permits
+        let permits =
+            Permits { exist: evidence.permits.exist && !self.env.breaks(Rule::LockHeedsPermits), ..evidence.permits };
+        let heeds = Heeds {
+            lock: !self.env.breaks(Rule::PermitHeedsLock),
+            gate: !self.env.breaks(Rule::GateCompared),
+            cover: !self.env.breaks(Rule::PermitCovered),
         };
-        let seen = Seen {
-            shard: &address,
-            last_word: &last_word,
-            permits,
-            compares_gate: !self.env.breaks(Rule::GateCompared),
-            heeds_cover: !self.env.breaks(Rule::PermitCovered),
-        };
+        let seen = Seen { shard: &address, last_word: &last_word, permits, heeds };
         let settled = batch.settle(said, evidence.fence, &seen);
         self.bring(settled);
     }

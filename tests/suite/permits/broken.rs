@@ -6,18 +6,6 @@ use super::*;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::{AlsoLock, BeginLock, WaitSpec, not_acquired};
 
-const TTL: Duration = Duration::from_secs(6);
-
-/// Asks for so many permits.
-fn several(lock_ref: i64, name: &str, limit: i32, weight: i32) -> BeginLock {
-    let lock = shared(name, limit).map(|lock| LockSpec { weight, ..lock });
-    BeginLock { lock, ..begin(lock_ref, name) }
-}
-
-async fn open(broker: &Broker) -> RawSession {
-    RawSession::open(&mut broker.stub().await, Some(TTL)).await
-}
-
 /// Returns what happens next to a lock, but for places in a queue.
 async fn told(session: &mut RawSession, lock_ref: i64) -> Kind {
     loop {

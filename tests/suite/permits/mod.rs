@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use lockbroker::proto::lock_admin_client::LockAdminClient;
 use lockbroker::proto::lock_spec::Mode;
-use lockbroker::proto::{AcquireRequest, AcquireResponse, Acquired, GetLockRequest, LockSpec, WaitAcquireRequest};
+use lockbroker::proto::{
+    AcquireRequest, AcquireResponse, Acquired, BeginLock, GetLockRequest, LockSpec, WaitAcquireRequest,
+};
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
@@ -55,6 +57,19 @@ async fn admin(broker: &Broker) -> LockAdminClient<Channel> {
 
 fn of_permit(name: &str, permit: i32) -> GetLockRequest {
     GetLockRequest { name: name.to_owned(), permit: Some(permit), ..GetLockRequest::default() }
+}
+
+/// The ttl of a Session on which several permits are asked for.
+const TTL: Duration = Duration::from_secs(6);
+
+/// Asks for so many permits.
+fn several(lock_ref: i64, name: &str, limit: i32, weight: i32) -> BeginLock {
+    let lock = shared(name, limit).map(|lock| LockSpec { weight, ..lock });
+    BeginLock { lock, ..begin(lock_ref, name) }
+}
+
+async fn open(broker: &Broker) -> RawSession {
+    RawSession::open(&mut broker.stub().await, Some(TTL)).await
 }
 
 /// Two brokers that wake each other, on one memcached.

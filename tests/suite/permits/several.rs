@@ -11,20 +11,8 @@ use lockbroker::proto::get_lock_response::State;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::{AlsoLock, BeginLock, Failed, NotAcquired, WaitSpec, lost, not_acquired};
 
-const TTL: Duration = Duration::from_secs(6);
-
-/// Asks for so many permits.
-fn several(lock_ref: i64, name: &str, limit: i32, weight: i32) -> BeginLock {
-    let lock = shared(name, limit).map(|lock| LockSpec { weight, ..lock });
-    BeginLock { lock, ..begin(lock_ref, name) }
-}
-
 fn wait_for_several(lock_ref: i64, name: &str, limit: i32, weight: i32) -> BeginLock {
     BeginLock { wait: Some(WaitSpec::default()), ..several(lock_ref, name, limit, weight) }
-}
-
-async fn open(broker: &Broker) -> RawSession {
-    RawSession::open(&mut broker.stub().await, Some(TTL)).await
 }
 
 /// Returns what happens next, but for places in a queue.

@@ -64,7 +64,7 @@ interface Stream {
 }
 
 /**
- * What a lock is, from now on, as far as the brokers tell it. It connects when the first state is asked for. It keeps the latest state
+ * Follows what a lock is, as far as the brokers tell it. It connects when the first state is asked for. It keeps the latest state
  * alone, until somebody asks for it.
  */
 export class Watch {
@@ -179,7 +179,7 @@ export class Watch {
     if (stream !== this.#stream) return;
     this.#stream = undefined;
     if (!stream.hasTold || now() < stream.began + LONGEST_PAUSE) {
-      // What ends one that has told something is no refusal.
+      // A stream that has told something was not refused.
       return this.#failed(stream.broker, stream.hasTold ? ended(this.#name) : failure);
     }
     this.#brokers.turnFrom(stream.broker);
@@ -191,7 +191,7 @@ export class Watch {
   /** Notes that a broker does not let the lock be observed, does not answer, or has ended its stream at once. */
   #failed(broker: number, failed: CallFailed): void {
     const { code, reason } = failed.failure;
-    // What has no reason and may pass is not a broker's word.
+    // A failure that has no reason and may pass is not a broker's word.
     const isRefused = code !== "UNAVAILABLE" && (reason !== "" || isFinal(code));
     if (isRefused) this.#error = failed;
     this.#askAt = now();

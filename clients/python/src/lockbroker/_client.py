@@ -355,7 +355,7 @@ class Client(BaseClient):
         """Tells what the lock `name` is, at once and whenever that changes, without touching it: `for seen in
         client.observe("leader")`. It goes on until it is closed, through brokers that go away.
 
-        Whoever may look at a lock may observe it: a `value` is no secret. See `Observation`.
+        Takes the right to look at the lock: a `value` is no secret. See `Observation`.
         """
         return Observation(self._observed(name), name, self)
 

@@ -99,7 +99,7 @@ class _Stream:
 
 
 class Watch:
-    """What a lock is, from now on, as far as the brokers tell it. It connects when it is first asked for a state."""
+    """Follows what a lock is, as far as the brokers tell it. It connects when it is first asked for a state."""
 
     def __init__(self, session: Session, name: str) -> None:
         self._session = session
@@ -238,7 +238,7 @@ class Watch:
             self._tried = self._failures = 0
             self._ask_at = now
         else:
-            # What ends one that has told something is no refusal.
+            # A stream that has told something was not refused.
             self._failed(stream.number, t.unavailable(failure.message) if stream.has_told else failure)
 
     def _failed(self, number: int, failure: t.Failure) -> None:
@@ -292,7 +292,7 @@ class BaseObservation:
 
 
 class Observation(BaseObservation):
-    """What a lock is, from now on: an iterator over its states. Made by `Client.observe`.
+    """Tells what a lock is, from now on: an iterator over its states. Made by `Client.observe`.
 
     The first state comes as soon as a broker tells it, and then one whenever it has changed. Between two of them the lock may have
     been free, or held by others, and a value may have been another one: whoever reads slowly gets the latest alone. A lower fencing

@@ -156,7 +156,7 @@ class Lease(BaseLease):
 
 
 class Observation(BaseObservation):
-    """What a lock is, from now on: an asynchronous iterator over its states; see `lockbroker.Observation`.
+    """Tells what a lock is, from now on: an asynchronous iterator over its states; see `lockbroker.Observation`.
 
     It ends by `close`, at the end of its `async with` block, or when nobody has it any more, as after a loop that is left. A task
     that is cancelled while it waits loses no state.

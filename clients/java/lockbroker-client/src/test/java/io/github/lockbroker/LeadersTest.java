@@ -283,7 +283,7 @@ class LeadersTest extends Scenario {
     // A state that a later version has.
     out.onNext(ObserveResponse.newBuilder().setStateValue(99).build());
     sees(follower, "UNKNOWN");
-    // Who reads slowly gets the latest alone.
+    // A slow reader gets the latest alone.
     for (int token = 10; token < 50; token++) {
       out.onNext(heldBy("number " + token, token));
     }
