@@ -99,13 +99,15 @@ async fn swallowed(stage: Stage) {
 
 async fn refused(stage: Stage) {
     let url = stage.brokers().await.first.url();
-    // A language's first call of all may start threads, and take its time.
-    let first = stage.client_of(std::slice::from_ref(&url)).await;
-    takes_and_releases(&first, &stage.name()).await;
-    let client = stage.client_of(&[NOBODY.into(), url]).await;
-    let start = Instant::now();
-    takes_and_releases(&client, &stage.name()).await;
-    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    // A client may start a thread, which takes its time on a busy machine: the fastest of three tells.
+    let mut fastest = Duration::MAX;
+    for number in 0..3 {
+        let client = stage.client_of(&[NOBODY.into(), url.clone()]).await;
+        let start = Instant::now();
+        takes_and_releases(&client, &format!("{}/{number}", stage.name())).await;
+        fastest = fastest.min(start.elapsed());
+    }
+    assert!(fastest < AT_ONCE, "{fastest:?}");
 }
 
 async fn nobody(stage: Stage) {
