@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The limit of what waits to be written, beyond which more is dropped.
@@ -169,13 +169,11 @@ fn write<'a>(to: &mut impl Write, mut bytes: &'a [u8]) -> (&'a [u8], io::Result<
 }
 
 /// Keeps this thread's writes from stopping the process while the command has the terminal's foreground. Also keeps
-/// them from ending it after an attempt to become a command has failed, which makes SIGPIPE deadly again.
+/// them from ending it after an attempt to become a command has failed, which makes SIGPIPE deadly again. And leaves all others to
+/// the main thread, which knows when it can take them.
 fn block_signals() {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTTOU);
-    signals.add(Signal::SIGPIPE);
-    // This cannot fail: the signal exists.
-    let _ = signals.thread_block();
+    // This cannot fail: the signals exist.
+    let _ = SigSet::all().thread_block();
 }
 
 impl<'a> MakeWriter<'a> for Output {
