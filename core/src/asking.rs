@@ -144,7 +144,7 @@ impl<E: Env> Cx<'_, E> {
     pub(crate) fn complete(&self, item: &LockItem, status: &mut LockStatus) {
         match status {
             LockStatus::Taken { state: ItemState::Held(id), label, .. } => {
-                *label = self.label_of(item, *id, std::mem::take(label));
+                **label = self.label_of(item, *id, std::mem::take(label));
             }
             // The item of a linger outlives it.
             LockStatus::Taken { state: ItemState::Lingering(id), expires_in, .. } => {

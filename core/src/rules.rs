@@ -88,6 +88,8 @@ pub enum Rule {
     LockHeedsPermits,
     /// A request with a limit gets a permit below that.
     PermitBelowLimit,
+    /// A value is shown only with the grant that the item shows in the same batch (R34).
+    ValueOfItsGrant,
     /// Where one of several locks is lost, the others stay until their client can believe in them no more.
     LostTogetherWaits,
 }
@@ -136,6 +138,7 @@ impl Rule {
         ("permit-heeds-lock", Rule::PermitHeedsLock),
         ("lock-heeds-permits", Rule::LockHeedsPermits),
         ("permit-below-limit", Rule::PermitBelowLimit),
+        ("value-of-its-grant", Rule::ValueOfItsGrant),
         ("lost-together-waits", Rule::LostTogetherWaits),
     ];
 

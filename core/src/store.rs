@@ -219,8 +219,9 @@ pub enum LockStatus {
     Taken {
         /// The item's state.
         state: ItemState,
-        /// What is noted of that grant, where it is known.
-        label: Label,
+        /// What is noted of that grant, where it is known. In a box, for it is larger than all else that a store answers, and all
+        /// answers are moved.
+        label: Box<Label>,
         /// The longest time until the item is gone if nobody renews it.
         expires_in: Duration,
     },
@@ -480,9 +481,9 @@ pub enum Reply {
     /// To [`Request::Watch`].
     Watching(Watch),
     /// To [`Request::Observe`].
-    Seen(Result<Sight, StoreError>),
+    Seen(Result<Box<Sight>, StoreError>),
     /// To [`Request::KeepValue`]: the value that stands.
-    Kept(Result<Stored, StoreError>),
+    Kept(Result<Box<Stored>, StoreError>),
     /// To [`Request::Proclaim`]. It was not done if somebody else has updated the value since it was read: then the error says so.
     Proclaimed(Result<Proclaimed, StoreError>),
 }

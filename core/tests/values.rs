@@ -109,7 +109,7 @@ impl World {
         assert_eq!(self.outside.changes, 0, "those who observe look when the value is there too");
         let (writing, request) = self.asked();
         assert_eq!(first(&request), (id, stored(1, value)));
-        self.answer(writing, Reply::Kept(Ok(stored(1, value))));
+        self.answer(writing, Reply::Kept(Ok(Box::new(stored(1, value)))));
         assert_eq!(self.outside.changes, 1);
         (stream, id)
     }
@@ -155,7 +155,7 @@ fn a_value_is_kept_with_each_renewal_and_forgotten_with_its_hold() {
     let (keeping, request) = world.renews();
     let Request::KeepValue { id: of, is_first: false, .. } = request else { panic!("{request:?}") };
     assert_eq!(of, id);
-    world.answer(keeping, Reply::Kept(Ok(stored(1, "one"))));
+    world.answer(keeping, Reply::Kept(Ok(Box::new(stored(1, "one")))));
     world.broker.end(stream, StreamEnd::Closed, &mut world.outside);
     let (removal, Request::Remove { .. }) = world.asked() else { panic!("it is released") };
     world.answer(removal, Reply::Changed(Ok(Change::Done)));
@@ -170,7 +170,7 @@ fn what_another_broker_has_written_is_kept_and_not_written_over() {
     let mut world = World::new();
     let (_, id) = world.leads("one");
     let (keeping, _) = world.renews();
-    world.answer(keeping, Reply::Kept(Ok(stored(5, "elsewhere"))));
+    world.answer(keeping, Reply::Kept(Ok(Box::new(stored(5, "elsewhere")))));
     assert_eq!(world.outside.changes, 2);
     // The store has lost it since: what is written is the later one.
     let (_, request) = world.renews();
@@ -182,7 +182,7 @@ fn what_another_broker_has_written_is_kept_and_not_written_over() {
     assert!(matches!(request, Request::Proclaim { creates: Some((TOKEN, 5)), .. }), "{request:?}");
     world.answer(updating, Reply::Proclaimed(Ok(Proclaimed::Done { version: 6 })));
     assert_eq!(world.outputs(), [Output::Updated { call: 7, result: Ok(Updated::Done) }]);
-    world.answer(keeping, Reply::Kept(Ok(stored(5, "elsewhere"))));
+    world.answer(keeping, Reply::Kept(Ok(Box::new(stored(5, "elsewhere")))));
     let (_, request) = world.renews();
     let Request::KeepValue { stored: kept, .. } = request else { panic!("{request:?}") };
     assert_eq!(*kept, stored(6, "here"));
@@ -216,9 +216,9 @@ fn who_observes_sees_the_value_of_the_very_grant() {
     let look = |world: &mut World, held: GrantId, label: Option<FencingToken>, value: Option<Stored>| {
         world.broker.observe(3, &name(), None, &mut world.outside);
         let (looking, Request::Observe { .. }) = world.asked() else { panic!("it looks") };
-        let label = Label { token: label, ..Label::default() };
+        let label = Box::new(Label { token: label, ..Label::default() });
         let status = LockStatus::Taken { state: ItemState::Held(held), label, expires_in: TTL };
-        world.answer(looking, Reply::Seen(Ok(Sight { status, stored: value, is_shared: false })));
+        world.answer(looking, Reply::Seen(Ok(Box::new(Sight { status, stored: value, is_shared: false }))));
         match &world.outputs()[..] {
             [Output::Observed { call: 3, result: Ok(seen) }] => seen.clone(),
             other => panic!("{other:?}"),

@@ -7,7 +7,7 @@ use lockbroker_core::lock::{LeaseId, Owner};
 use lockbroker_core::request::{Access, LockRequest, Mode};
 
 use crate::brokers::ACCOUNT;
-use crate::client::{Kind, Link, Lock, Phase, Place, Session};
+use crate::client::{Kind, Link, Lock, Phase, Place, Session, Value};
 use crate::event::Event;
 use crate::net::{Conn, Down, Up};
 use crate::time::{MS, SEC, nanos};
@@ -203,6 +203,7 @@ impl World {
             }
             10 => self.look(client),
             11 => self.leave_new_place(client),
+            0 if self.options.leads > 0 => self.observe_or_update(client),
             _ => {}
         }
     }
@@ -245,7 +246,9 @@ impl World {
             _ => 1,
         };
         let wanted = Lock::wanted(name, ttl, linger);
-        let mut lock = Lock { let_go: local + hold, lease, min_hold, limit, weight, ..wanted };
+        let leads = self.options.leads > 0 && limit.is_none() && !lease && self.choices.spread(10) < self.options.leads;
+        let value = leads.then(|| self.check.campaigns.begin());
+        let mut lock = Lock { let_go: local + hold, lease, min_hold, limit, weight, value, ..wanted };
         lock.home = self.begin(client, conn, &lock, mode);
         let client = &mut self.clients[client];
         client.next_key += 1;
@@ -273,7 +276,7 @@ impl World {
             linger: lock.linger,
             min_hold: lock.min_hold,
             owner: owner_of(client),
-            value: None,
+            value: lock.value.filter(|_| lock.limit.is_none()).map(Value::text),
             access: lock.limit.map_or(Access::Alone, |limit| Access::Shared { limit, weight: lock.weight }),
             mode,
             account: Some(ACCOUNT),
@@ -358,6 +361,23 @@ impl World {
         if let Some(id) = lock.id {
             self.make_call(client, lock.name, Asked::Look(id), None);
         }
+    }
+
+    /// Looks at who leads, or changes the value with which this one does.
+    fn observe_or_update(&mut self, client: usize) {
+        let leads = |lock: &Lock| lock.phase == Phase::Held && lock.limit.is_none() && lock.value.is_some();
+        if let Some(key) = self.pick_lock(client, leads).filter(|_| self.among(3) > 0)
+            && let Some(lock) = self.clients[client].locks.get_mut(&key)
+            && let (Some(id), Some(value)) = (lock.id, lock.value)
+        {
+            let (name, value) = (lock.name, self.check.campaigns.update(value));
+            lock.value = Some(value);
+            self.make_call(client, name, Asked::Update(id, value), None);
+            return;
+        }
+        let name = self.among(self.options.names);
+        let known = self.check.campaigns.last_seen(client, name);
+        self.make_call(client, name, Asked::Observe(known), None);
     }
 
     /// Lets an operator revoke a lock, and plans when that is done again.

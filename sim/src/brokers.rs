@@ -207,7 +207,14 @@ impl World {
                 Output::Silent(stream) => self.silent(broker, stream),
                 Output::Released { call, result } => self.answer_call(call, result.is_ok()),
                 Output::Looked { call, result } => self.answer_call(call, result.is_ok()),
-                Output::Observed { .. } | Output::Updated { .. } => unreachable!("nobody here observes"),
+                Output::Updated { call, result } => self.answer_call(call, result.is_ok()),
+                Output::Observed { call, result } => {
+                    if let (Ok(observation), Some(under_way)) = (&result, self.calls.get(&call)) {
+                        let (client, name) = (under_way.client, under_way.name);
+                        self.check.observed(client, name, observation);
+                    }
+                    self.answer_call(call, result.is_ok());
+                }
                 Output::LeaseRenewed { call, result } => self.answer_renewal(call, &result),
                 Output::Revoked { call, result } => {
                     self.report.revoked += u64::from(matches!(result, Ok(Revoked::Revoked { .. })));

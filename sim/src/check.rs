@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockbroker_core::lock::GrantId;
 use lockbroker_core::store::ItemState;
 
+use crate::campaigns::Campaigns;
 use crate::servers::Item;
 use crate::time::{SEC, nanos};
 use crate::words;
@@ -81,6 +82,7 @@ pub struct Checker {
     pub had: Vec<bool>,
     /// The items of the names, as commands have left them.
     pub items: Vec<Option<Item>>,
+    pub campaigns: Campaigns,
 }
 
 impl Checker {
@@ -106,6 +108,7 @@ impl Checker {
             changed: vec![0; names],
             had: vec![false; names],
             items: vec![None; names],
+            campaigns: Campaigns::default(),
         }
     }
 

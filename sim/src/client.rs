@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lockbroker_core::event::LockRef;
-use lockbroker_core::lock::{LockId, Permit};
+use lockbroker_core::lock::{LockId, LockValue, Permit};
 
 use crate::shipped::Shipped;
 use crate::time::Clock;
@@ -93,6 +93,30 @@ pub struct Lock {
     pub weight: u8,
     /// True from when its client asks to share what it had alone until it hears of its permit.
     pub downgrading: bool,
+    /// The value with which its client leads, if it does.
+    pub value: Option<Value>,
+}
+
+/// A value that tells whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value {
+    /// The number of the term: of a lock that was asked for, however often it is moved.
+    pub term: u64,
+    /// Counts the updates.
+    pub number: u64,
+}
+
+impl Value {
+    /// Returns it as brokers have it.
+    pub fn text(self) -> LockValue {
+        LockValue::new(format!("{}.{}", self.term, self.number).as_bytes()).expect("it is short")
+    }
+
+    /// Reads what brokers show.
+    pub fn read(shown: &LockValue) -> Option<Value> {
+        let (term, number) = std::str::from_utf8(shown.as_bytes()).ok()?.split_once('.')?;
+        Some(Value { term: term.parse().ok()?, number: number.parse().ok()? })
+    }
 }
 
 /// A client.
@@ -161,7 +185,7 @@ impl Lock {
         let (phase, until, let_go) = (Phase::Asked, 0, 0);
         let (moving, settled, lease, renew_at) = (None, false, false, 0);
         let min_hold = Duration::ZERO;
-        let (limit, weight, downgrading) = (None, 1, false);
+        let (limit, weight, downgrading, value) = (None, 1, false, None);
         Lock {
             name,
             ttl,
@@ -179,6 +203,7 @@ impl Lock {
             limit,
             weight,
             downgrading,
+            value,
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod acts;
 mod brokers;
+mod campaigns;
 mod check;
 mod choices;
 mod client;

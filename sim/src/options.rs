@@ -129,6 +129,8 @@ pub struct Options {
     pub kept: usize,
     /// Of ten requests so many ask for a permit.
     pub shares: u64,
+    /// Of ten who want a lock alone so many give it a value, and others look at it.
+    pub leads: u64,
     /// Of ten requests for a permit so many need as many free ones as there may be.
     pub collects: u64,
     /// Of ten requests of shipped clients so many ask for several locks together.
@@ -199,6 +201,7 @@ impl Options {
             revokes_every: [None, None, None, Some(3 * SEC), Some(20 * SEC)][choices.spread(5) as usize],
             kept: [0, 0, 3, 10][choices.spread(4) as usize],
             shares: 0,
+            leads: 0,
             collects: 2,
             several: 0,
         }

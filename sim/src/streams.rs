@@ -318,6 +318,8 @@ impl World {
             Asked::Release(id) => core.release(call, &name, id, outside),
             Asked::Look(id) => core.look(call, name.into(), Some(id), outside),
             Asked::Revoke => core.revoke(call, name.into(), (None, false), outside),
+            Asked::Update(id, value) => core.update(call, &name, id, value.text(), outside),
+            Asked::Observe(known) => core.observe(call, &name, known, outside),
             Asked::Renew(lease) => core.renew_lease(call, &name, (lease, Some(crate::brokers::ACCOUNT)), outside),
         });
     }

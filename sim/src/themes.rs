@@ -58,11 +58,13 @@ pub enum Theme {
     Several,
     /// Several permits are asked for at once, and brokers stand still.
     Collectors,
+    /// Those who hold a lock lead with a value, and others look at it.
+    Elections,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 23] = [
+    pub const ALL: [Theme; 24] = [
         Theme::Mixed,
         Theme::Hot,
         Theme::Refusals,
@@ -86,6 +88,7 @@ impl Theme {
         Theme::LostPermits,
         Theme::Several,
         Theme::Collectors,
+        Theme::Elections,
     ];
     /// So many answers has the draw. It stays the same where a theme is added, so that most seeds stay the same runs.
     const DRAWS: u64 = 28;
@@ -119,6 +122,7 @@ impl Theme {
             Rule::GateCompared => Theme::Collectors,
             Rule::PermitCovered => Theme::LostPermits,
             Rule::PermitHeedsLock | Rule::LockHeedsPermits | Rule::PermitBelowLimit => Theme::Permits,
+            Rule::ValueOfItsGrant => Theme::Elections,
             Rule::LostTogetherWaits => Theme::Several,
             _ => Theme::Mixed,
         }
@@ -229,6 +233,12 @@ impl Theme {
                 (options.spans, options.fault_every, options.stall) = (vec![9 * SEC], 4 * SEC, 2_000);
                 (options.revokes_every, options.dawdle) = (None, 0);
                 options.settings.max_ttl = Duration::from_secs(6);
+            }
+            Theme::Elections => {
+                (options.leads, options.shipped, options.leases) = (9, 0, 1);
+                options.names = 1 + choices.spread(2) as usize;
+                options.faults.extend([Fault::Loss, Fault::Kill]);
+                (options.losses, options.hold) = (4, [2 * SEC, 15 * SEC][choices.spread(2) as usize]);
             }
             Theme::LostPermits => {
                 options.faults.push(Fault::Loss);

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BinaryHeap};
 
-use lockbroker_core::lock::{LeaseId, LockId, LockItem, LockName, Permit, WakeHint};
+use lockbroker_core::lock::{GrantId, LeaseId, LockId, LockItem, LockName, Permit, WakeHint};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::{Member, fingerprint};
 
 use crate::brokers::Node;
 use crate::check::Checker;
 use crate::choices::Choices;
-use crate::client::Client;
+use crate::client::{Client, Value};
 use crate::event::{Event, Planned};
 use crate::exchanges::{Exchange, Link};
 use crate::marks::Marks;
@@ -63,6 +63,8 @@ pub enum Asked {
     Look(LockId),
     Revoke,
     Renew(LeaseId),
+    Update(LockId, Value),
+    Observe(Option<GrantId>),
 }
 
 /// A call.

@@ -244,7 +244,7 @@ impl Looker {
     async fn see(&mut self, broker: &Broker, name: &LockName) -> Result<(Observed, Duration), Failure> {
         let Observation { status, value, is_shared } = broker.look_to_observe(name, self.known).await?;
         let (state, label, expires_in) = match status {
-            LockStatus::Taken { state, label, expires_in } => (Some(state), label, expires_in),
+            LockStatus::Taken { state, label, expires_in } => (Some(state), *label, expires_in),
             LockStatus::Free => (None, Label::default(), Duration::ZERO),
         };
         self.pause = if is_shared { LOOKS_EVERY } else { PAUSE };

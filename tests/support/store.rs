@@ -120,7 +120,7 @@ impl Asked {
 
     pub async fn observe(&self, name: &LockName, known: Option<GrantId>) -> Result<Sight, StoreError> {
         match self.ask(name, Request::Observe { known }).await {
-            Reply::Seen(sight) => sight,
+            Reply::Seen(sight) => sight.map(|sight| *sight),
             reply => panic!("{reply:?} to a look of those who observe"),
         }
     }
@@ -135,7 +135,7 @@ impl Asked {
     ) -> Result<Stored, StoreError> {
         let stored = Box::new(stored.clone());
         match self.ask(name, Request::KeepValue { id, stored, ttl, is_first }).await {
-            Reply::Kept(kept) => kept,
+            Reply::Kept(kept) => kept.map(|kept| *kept),
             reply => panic!("{reply:?} to keeping a value"),
         }
     }

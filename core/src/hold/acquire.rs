@@ -325,7 +325,7 @@ impl Inspecting {
         let (seen, owner) = match status {
             Some(LockStatus::Taken { state: ItemState::Lingering(_), .. }) => (Reason::Lingering, Owner::default()),
             Some(LockStatus::Taken { state: ItemState::Held(id), label, .. }) => {
-                (Reason::Held, cx.label_of(&LockItem::from(&name), id, label).owner)
+                (Reason::Held, cx.label_of(&LockItem::from(&name), id, *label).owner)
             }
             // It was held when we asked.
             Some(LockStatus::Free) => (Reason::Held, Owner::default()),

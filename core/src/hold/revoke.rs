@@ -54,7 +54,7 @@ impl<E: Env> Cx<'_, E> {
             }
             ItemState::Lingering(_) => return self.answer_revoke(revoke.call, Ok(Revoked::NotHeld)),
         };
-        let label = self.label_of(item, id, label);
+        let label = self.label_of(item, id, *label);
         match self.holder(item, id) {
             // Another broker may have renewed a lease since, so what the record knows of its end is not all. The record ends, so
             // that it does not bring the lease back.

@@ -110,9 +110,9 @@ pub enum Op {
     /// Read which broker is to be woken for a queue behind the holder.
     LookForQueue,
     /// Write a note. What it says claims nothing, and it may be refused.
-    Note(Command),
+    Note(Box<Command>),
     /// Something about a holder's value.
-    Value(Values),
+    Value(Box<Values>),
 }
 
 /// The kind of batch in which a job travels.
@@ -153,11 +153,11 @@ pub struct Seen<'a> {
     pub last_word: &'a LastWord,
     /// The batch's word on permits.
     pub permits: Permits,
-    /// The rules by which permits count.
+    /// The rules by which permits and values count.
     pub heeds: Heeds,
 }
 
-/// The rules by which permits count. What ships heeds all.
+/// The rules by which permits and values count. What ships heeds all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heeds {
     /// True if none counts beside a lock (R32).
@@ -166,11 +166,13 @@ pub struct Heeds {
     pub gate: bool,
     /// True if one counts only while it is looked for (R33).
     pub cover: bool,
+    /// True if a value counts only with the grant that is its own (R34).
+    pub value: bool,
 }
 
 impl Heeds {
     /// All of them.
-    pub const ALL: Heeds = Heeds { lock: true, gate: true, cover: true };
+    pub const ALL: Heeds = Heeds { lock: true, gate: true, cover: true, value: true };
 }
 
 /// The word of a batch on the permits of its shard.
@@ -213,10 +215,18 @@ impl Op {
             Request::Look => Op::Look,
             Request::Stands(id) => Op::Stands(id),
             Request::Watch { kept, ttl } => Op::Watch { kept, ttl },
-            Request::Observe { known } => Op::Value(Values::Observe { known, is_last: false }),
-            Request::KeepValue { id, stored, ttl, is_first } => Op::Value(Values::keep(id, stored, ttl, is_first)),
-            Request::Proclaim { id, creates, value, ttl } => Op::Value(Values::Proclaim { id, creates, value, ttl }),
+            Request::Observe { known } => Op::value(Values::Observe { known, is_last: false }),
+            Request::KeepValue { id, stored, ttl, is_first } => Op::value(Values::keep(id, stored, ttl, is_first)),
+            Request::Proclaim { id, creates, value, ttl } => Op::value(Values::Proclaim { id, creates, value, ttl }),
         }
+    }
+
+    pub(super) fn note(command: Command) -> Op {
+        Op::Note(Box::new(command))
+    }
+
+    pub(super) fn value(value: Values) -> Op {
+        Op::Value(Box::new(value))
     }
 
     /// Returns the kind of batch in which it travels.
@@ -348,7 +358,7 @@ impl Op {
             Op::Watch { kept: true, ttl } => batch.extend(me.map(|me| protocol::keep_watching(name, me, *ttl))),
             Op::Watch { kept: false, ttl } => batch.extend(me.map(|me| protocol::watch(name, me, *ttl))),
             Op::LookForQueue => batch.push(protocol::look_for_queue(name)),
-            Op::Note(command) => batch.push(command.clone()),
+            Op::Note(command) => batch.push(Command::clone(command)),
             Op::Value(value) => value.commands(item, batch),
         }
         batch.len() - before
@@ -586,7 +596,7 @@ impl Op {
         match self.read(item, protocol::read_look, seen)? {
             Some((state, expires_in)) => {
                 let label = label.map_or_else(Label::default, |label| protocol::read_label(label, state));
-                Ok(LockStatus::Taken { state, label, expires_in })
+                Ok(LockStatus::Taken { state, label: Box::new(label), expires_in })
             }
             // In a closed shard its holder may be about to re-assert it.
             None => seen.last_word.clone().map(|()| LockStatus::Free),

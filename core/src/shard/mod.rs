@@ -308,16 +308,16 @@ impl Shards {
             (Note::Describe { id, owner, token, call, ttl }, me) => {
                 let keeper = me.map(|me| me.address);
                 let label = Label { owner, token: Some(token), since: env.wall_micros(), call, keeper };
-                Op::Note(protocol::describe(&item, ItemState::Held(id), &label, ttl))
+                Op::note(protocol::describe(&item, ItemState::Held(id), &label, ttl))
             }
             (Note::KeepsClosed { id, ttl }, Some(me)) => {
                 let label = Label { keeper: Some(me.address), ..Label::default() };
-                Op::Note(protocol::describe(&item, ItemState::Lingering(id), &label, ttl))
+                Op::note(protocol::describe(&item, ItemState::Lingering(id), &label, ttl))
             }
-            (Note::Unwatch, Some(me)) => Op::Note(protocol::unwatch(name, &me)),
-            (Note::QueueHere { ttl }, Some(me)) => Op::Note(protocol::note_queue(name, me.address, ttl)),
+            (Note::Unwatch, Some(me)) => Op::note(protocol::unwatch(name, &me)),
+            (Note::QueueHere { ttl }, Some(me)) => Op::note(protocol::note_queue(name, me.address, ttl)),
             (Note::WakeQueue, Some(_)) => Op::LookForQueue,
-            (Note::ForgetValue(id), _) => Op::Note(protocol::forget_value(id)),
+            (Note::ForgetValue(id), _) => Op::note(protocol::forget_value(id)),
             (Note::TellKeeper(broker), Some(_)) => {
                 return self.common.outputs.push_back(Output::TellKeeper { broker, name: name.clone() });
             }

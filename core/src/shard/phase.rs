@@ -163,6 +163,7 @@ impl<E: Env> Turn<'_, E> {
             lock: !self.env.breaks(Rule::PermitHeedsLock),
             gate: !self.env.breaks(Rule::GateCompared),
             cover: !self.env.breaks(Rule::PermitCovered),
+            value: !self.env.breaks(Rule::ValueOfItsGrant),
         };
         let seen = Seen { shard: &address, last_word: &last_word, permits, heeds };
         let settled = batch.settle(said, evidence.fence, &seen);

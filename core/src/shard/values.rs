@@ -112,7 +112,7 @@ impl Values {
 }
 
 fn next_op(next: Values) -> Outcome {
-    Outcome { next: Some(Op::Value(next)), ..Outcome::default() }
+    Outcome { next: Some(Op::value(next)), ..Outcome::default() }
 }
 
 /// Reads what a look at a lock and at the value of its holder shows. In a closed shard nothing is certain: what stands there may be
@@ -131,12 +131,13 @@ fn observed(
         LockStatus::Taken { state: ItemState::Held(id), .. } => Some(id),
         _ => None,
     };
-    if holder.is_some() && holder != known && !is_last {
+    let is_its = holder == known || !seen.heeds.value;
+    if holder.is_some() && !is_its && !is_last {
         return Ok(next_op(Values::Observe { known: holder, is_last: true }));
     }
     // Only that of the grant which the item shows in this very batch.
-    let stored = if holder.is_some() && holder == known { value.first().and_then(protocol::read_value) } else { None };
-    Ok(Outcome::reply(Reply::Seen(Ok(Sight { status, stored, is_shared }))))
+    let stored = if holder.is_some() && is_its { value.first().and_then(protocol::read_value) } else { None };
+    Ok(Outcome::reply(Reply::Seen(Ok(Box::new(Sight { status, stored, is_shared })))))
 }
 
 fn kept(id: GrantId, stored: &Stored, ttl: u32, said: &[Said]) -> Outcome {
@@ -147,7 +148,7 @@ fn kept(id: GrantId, stored: &Stored, ttl: u32, said: &[Said]) -> Outcome {
         said => {
             // Whatever it was refused for: it is tried again with the next renewal.
             let stands = said.and_then(protocol::read_value).unwrap_or_else(|| stored.clone());
-            Outcome::reply(Reply::Kept(Ok(stands)))
+            Outcome::reply(Reply::Kept(Ok(Box::new(stands))))
         }
     }
 }
@@ -183,7 +184,7 @@ fn proclaimed(
 fn written(op: &Op, stored: &Stored, is_update: bool, said: &[Said], seen: &Seen<'_>) -> Result<Outcome, StoreError> {
     let written = op.read(said.first().ok_or_else(unanswered)?, protocol::read_written, seen)?;
     let reply = match written {
-        _ if !is_update => Reply::Kept(Ok(stored.clone())),
+        _ if !is_update => Reply::Kept(Ok(Box::new(stored.clone()))),
         CasOutcome::Done => Reply::Proclaimed(Ok(Proclaimed::Done { version: stored.version })),
         // Nobody can tell which of the two was meant to be the last, but those who wanted them. So it is not tried again here: an
         // update whose caller has given up would come after a later one.

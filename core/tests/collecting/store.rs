@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockbroker_core::lock::{FencingToken, GrantId, Permit};
 use lockbroker_core::store::{
-    Besides, Change, Granted, ItemState, Label, LockStatus, Reply, Request, Seats, Shared, Slots, StoreError, Watch,
+    Besides, Change, Granted, ItemState, LockStatus, Reply, Request, Seats, Shared, Slots, StoreError, Watch,
 };
 use lockbroker_core::{RequestId, Time};
 
@@ -123,7 +123,7 @@ impl Store {
                 None => LockStatus::Free,
                 Some(number) => LockStatus::Taken {
                     state: ItemState::of_number(number).unwrap(),
-                    label: Label::default(),
+                    label: Box::default(),
                     expires_in: Duration::ZERO,
                 },
             }))),

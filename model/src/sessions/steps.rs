@@ -268,7 +268,7 @@ impl Model {
 /// Returns what a look has found, which may be over by now.
 fn status(found: Said) -> LockStatus {
     match found {
-        Said::Found(id) => LockStatus::Taken { state: item_of(id), label: Label::default(), expires_in: TICK },
+        Said::Found(id) => LockStatus::Taken { state: item_of(id), label: Box::default(), expires_in: TICK },
         _ => LockStatus::Free,
     }
 }

@@ -109,11 +109,12 @@ impl MemoryStore {
             Request::Observe { .. } => {
                 let status = self.look(name);
                 let stored = self.values.of(&status, self.now);
-                Reply::Seen(Ok(Sight { status, stored, is_shared: self.first_permit(&name.name).is_some() }))
+                let is_shared = self.first_permit(&name.name).is_some();
+                Reply::Seen(Ok(Box::new(Sight { status, stored, is_shared })))
             }
             Request::KeepValue { id, ref stored, ttl, .. } => {
                 let expires = self.expiry(ttl);
-                Reply::Kept(Ok(self.values.keep(id, stored, self.now, expires)))
+                Reply::Kept(Ok(Box::new(self.values.keep(id, stored, self.now, expires))))
             }
             Request::Proclaim { id, creates, ref value, ttl } => {
                 let (status, times) = (self.look(name), (self.now, self.expiry(ttl)));
@@ -294,7 +295,7 @@ impl MemoryStore {
         let taken = item.and_then(|item| {
             let state = ItemState::of_number(item.number)?;
             let label = Label { owner: item.owner.clone(), ..Label::default() };
-            Some(LockStatus::Taken { state, label, expires_in: item.expires.since(now) })
+            Some(LockStatus::Taken { state, label: Box::new(label), expires_in: item.expires.since(now) })
         });
         taken.unwrap_or(LockStatus::Free)
     }
