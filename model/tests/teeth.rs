@@ -42,6 +42,7 @@ needed! {
     grant_only_if_open
     #[ignore = "by night"]
     lost_is_final
+    #[ignore = "by night"]
     permit_before_look
     lock_before_look
     gate_compares
@@ -67,9 +68,11 @@ needed! {
     reattach_protected
     silence_waits
     reset_is_silence
+    #[ignore = "by night"]
     clock_lag
     #[ignore = "by night"]
     clock_learned
+    #[ignore = "by night"]
     fence_after_lock
     #[ignore = "by night"]
     fence_start
@@ -85,6 +88,7 @@ needed! {
     revoked_waits
     #[ignore = "by night"]
     revoked_lives
+    #[ignore = "by night"]
     lease_not_recreated
     kept_on_close
     min_hold_kept

@@ -95,23 +95,23 @@ async fn drive(
     let connection = client.connection.clone();
     let gone = client.gone.clone();
     let admit = |requests: &mut [LockRequest]| authorizer.admit_together(connection.as_ref(), requests);
+    // Read as it comes, before the turn, which nobody else can take meanwhile.
+    let read = |request| message(request, &limits, ttl, admit);
     let close = loop {
         // A client that does not read is not read either, heartbeats included. So in the end it counts as silent.
         let backed_up = broker.is_backed_up(stream);
         tokio::select! {
             () = gone.cancelled(), if backed_up => break client.settle().await,
             () = tokio::time::sleep(READ_CHECK_INTERVAL), if backed_up => {}
-            next = client.next(), if !backed_up => {
+            next = client.next(read), if !backed_up => {
                 // Other messages that have come with it are taken at once, up to the end, and handled in one turn.
-                let mut requests = vec![next];
-                while requests.len() < AT_ONCE
-                    && requests.last().is_some_and(Result::is_ok)
-                    && let Some(next) = client.next().now_or_never()
+                let mut messages = vec![next];
+                while messages.len() < AT_ONCE
+                    && messages.last().is_some_and(Result::is_ok)
+                    && let Some(next) = client.next(read).now_or_never()
                 {
-                    requests.push(next);
+                    messages.push(next);
                 }
-                // Read before the turn, which nobody else can take meanwhile.
-                let messages: Vec<_> = requests.into_iter().map(|request| message(request?, &limits, ttl, admit)).collect();
                 let handled = session.turn(|session| {
                     messages.into_iter().try_fold(0, |handled, message| {
                         handle(session, message?).map_err(Close::Refused)?;
@@ -140,11 +140,12 @@ async fn drive(
 
 /// Waits for the message that opens the Session.
 async fn open(broker: &Broker, client: &mut Client, stream: StreamKey) -> Result<Session, Close> {
-    let first = tokio::time::timeout(OPENS_WITHIN, client.next()).await.unwrap_or_else(|_| {
-        let why = format!("open: did not come within {OPENS_WITHIN:?}; it is the first message of a Session");
-        Err(Close::Refused(reply::error(ErrorReason::RequestIncomplete, why)))
-    });
-    let Some(Kind::Open(OpenSession { ttl })) = first?.kind else {
+    let first =
+        tokio::time::timeout(OPENS_WITHIN, client.next(|request| Ok(request.kind))).await.unwrap_or_else(|_| {
+            let why = format!("open: did not come within {OPENS_WITHIN:?}; it is the first message of a Session");
+            Err(Close::Refused(reply::error(ErrorReason::RequestIncomplete, why)))
+        });
+    let Some(Kind::Open(OpenSession { ttl })) = first? else {
         return Err(Close::Refused(parse::invalid("open", "must be the first message of a Session")));
     };
     let ttl = Limits::of(broker.settings()).ttl(ttl, "open.ttl").map_err(Close::Refused)?;
@@ -232,15 +233,15 @@ fn breach(breach: ProtocolError) -> Status {
 }
 
 impl Client {
-    /// Returns the next message, or how the stream ended.
+    /// Returns what `read` makes of the next message, or how the stream ended.
     ///
     /// # Cancel safety
     /// No message is lost.
-    async fn next(&mut self) -> Result<SessionRequest, Close> {
+    async fn next<T>(&mut self, read: impl FnOnce(SessionRequest) -> Result<T, Close>) -> Result<T, Close> {
         tokio::select! {
             biased;
             message = self.requests.message() => match message {
-                Ok(Some(request)) => Ok(request),
+                Ok(Some(request)) => read(request),
                 // The client has half-closed the stream. But hyper ends the requests in the same way when a ping stays
                 // unanswered.
                 Ok(None) => Err(self.settle().await),
