@@ -4,6 +4,7 @@ mod client;
 mod commands;
 mod limits;
 mod observers;
+mod once;
 mod values;
 
 use std::time::{Duration, Instant};
