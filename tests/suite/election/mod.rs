@@ -5,6 +5,7 @@ mod commands;
 mod limits;
 mod observers;
 mod once;
+mod quotas;
 mod values;
 
 use std::time::{Duration, Instant};
