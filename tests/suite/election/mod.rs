@@ -6,6 +6,7 @@ mod limits;
 mod observers;
 mod once;
 mod quotas;
+mod told;
 mod values;
 
 use std::time::{Duration, Instant};
