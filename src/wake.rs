@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub enum Hint {
     /// The lock may be free. Eight bytes: the hash of its name.
     Free(WakeHint),
+    /// The lock, which is observed at the receiver, has changed. The same eight bytes, and a zero, which is no name.
+    Changed(WakeHint),
     /// The lock, which the receiver keeps, was revoked. The same eight bytes, and then the name.
     Revoked(LockName),
 }
@@ -31,6 +33,7 @@ impl Hint {
     fn to_bytes(&self) -> Vec<u8> {
         match self {
             Hint::Free(hint) => hint.to_bytes().to_vec(),
+            Hint::Changed(hint) => [&hint.to_bytes()[..], b"\0"].concat(),
             Hint::Revoked(name) => [&WakeHint::of(name).to_bytes(), name.as_str().as_bytes()].concat(),
         }
     }
@@ -38,8 +41,10 @@ impl Hint {
     fn from_bytes(bytes: &[u8]) -> Option<Hint> {
         let (hash, name) = bytes.split_at_checked(WakeHint::BYTES)?;
         let hint = WakeHint::from_bytes(hash)?;
-        if name.is_empty() {
-            return Some(Hint::Free(hint));
+        match name {
+            b"" => return Some(Hint::Free(hint)),
+            b"\0" => return Some(Hint::Changed(hint)),
+            _ => {}
         }
         let name = LockName::new(str::from_utf8(name).ok()?).ok()?;
         (WakeHint::of(&name) == hint).then_some(Hint::Revoked(name))
@@ -112,9 +117,12 @@ mod tests {
     #[test]
     fn a_hint_comes_back_as_it_went_and_nothing_else_is_one() {
         let name = LockName::new("x".repeat(MAX_NAME_BYTES).as_str()).unwrap();
-        for hint in
-            [Hint::Free(WakeHint::of(&name)), Hint::Revoked(name.clone()), Hint::Revoked(LockName::new("a").unwrap())]
-        {
+        for hint in [
+            Hint::Free(WakeHint::of(&name)),
+            Hint::Changed(WakeHint::of(&name)),
+            Hint::Revoked(name.clone()),
+            Hint::Revoked(LockName::new("a").unwrap()),
+        ] {
             assert_eq!(Hint::from_bytes(&hint.to_bytes()), Some(hint));
         }
         let mut other = Hint::Revoked(name).to_bytes();

@@ -43,6 +43,8 @@ const (
 	ReasonMaxLocks ErrorReason = "MAX_LOCKS"
 	// ReasonMaxWaiters: as many wait at the broker as may (`--max-waiters`).
 	ReasonMaxWaiters ErrorReason = "MAX_WAITERS"
+	// ReasonMaxObservers: as many streams observe locks at the broker as may (`--max-observers`).
+	ReasonMaxObservers ErrorReason = "MAX_OBSERVERS"
 	// ReasonMaxConcurrentRpcs: as many calls are under way as may be (`--max-concurrent-rpcs`).
 	ReasonMaxConcurrentRpcs ErrorReason = "MAX_CONCURRENT_RPCS"
 	// ReasonMaxStreams: as many streams are open as may be (`--max-streams`).
@@ -51,7 +53,9 @@ const (
 	ReasonQuotaLocks ErrorReason = "QUOTA_LOCKS"
 	// ReasonQuotaWaiters: as many of the caller's requests wait here as its quota allows (`max_waiters` in its policy).
 	ReasonQuotaWaiters ErrorReason = "QUOTA_WAITERS"
-	// ReasonQuotaRate: the caller asks for locks more often than its quota allows (`max_rate` in its policy).
+	// ReasonQuotaObservers: as many of the caller's streams observe locks here as its quota allows (`max_observers` in its policy).
+	ReasonQuotaObservers ErrorReason = "QUOTA_OBSERVERS"
+	// ReasonQuotaRate: the caller asks more often than its quota allows (`max_rate` in its policy).
 	ReasonQuotaRate ErrorReason = "QUOTA_RATE"
 	// ReasonRequestIncomplete: the request did not come whole within 30 s, or a Session's `open` within 10 s.
 	ReasonRequestIncomplete ErrorReason = "REQUEST_INCOMPLETE"

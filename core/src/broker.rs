@@ -444,8 +444,8 @@ impl Broker {
     }
 
     /// Looks at a lock for those who observe it. `known`: the grant that was seen last. [`Output::Observed`] has the answer.
-    pub fn observe(&mut self, call: Call, name: &LockName, known: Option<GrantId>, env: &mut impl Env) {
-        self.turn(env, |cx| cx.observe(call, name, known));
+    pub fn observe(&mut self, call: Call, name: &LockName, look: (Option<GrantId>, Option<u32>), env: &mut impl Env) {
+        self.turn(env, |cx| cx.observe(call, name, look));
     }
 
     /// Gives the grant that `lock_id` names another value, wherever it is kept. [`Output::Updated`] has the answer.

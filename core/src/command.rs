@@ -26,6 +26,8 @@ pub enum Key {
     Watcher(LockName),
     /// H: the broker where others wait for a lock.
     Line(LockName),
+    /// U: one of the brokers at which a lock is observed, by its place.
+    Observer(u8, LockName),
     /// B: the note of the broker at this place.
     Broker(u16),
     /// V: the value that a holder has given its lock, under this grant.

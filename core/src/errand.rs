@@ -181,8 +181,12 @@ impl<E: Env> Cx<'_, E> {
         self.ask_on_errand(key, Request::Remove { state: ItemState::Lingering(free.id), quiet: false });
     }
 
-    /// Looks at a lock for those who observe it.
-    pub(crate) fn observe(&mut self, call: Call, name: &LockName, known: Option<GrantId>) {
+    /// Looks at a lock for those who observe it. `note_for`: for how many seconds this broker is to be told of changes that others
+    /// make.
+    pub(crate) fn observe(&mut self, call: Call, name: &LockName, (known, note_for): (Option<GrantId>, Option<u32>)) {
+        if let Some(ttl) = note_for.filter(|_| self.core.store.can_be_woken) {
+            self.note_of(name, Note::ObservedHere { ttl });
+        }
         let key = self.insert_errand(name.into(), false, Task::Observe(call));
         self.ask_on_errand(key, Request::Observe { known });
     }

@@ -27,7 +27,9 @@ pub enum Cause {
     QuotaLocks,
     /// As many of the caller's requests wait at the broker as its quota lets it.
     QuotaWaiters,
-    /// The caller asks for locks more often than its quota lets it.
+    /// As many of the caller's streams observe locks at the broker as its quota lets it.
+    QuotaObservers,
+    /// The caller asks more often than its quota lets it.
     QuotaRate,
     /// A field of the request is wrong.
     InvalidField,

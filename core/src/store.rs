@@ -446,6 +446,13 @@ pub enum Note {
     },
     /// Wakes the broker that has noted a queue behind the holder: for whoever ends a grant that another broker keeps.
     WakeQueue,
+    /// Notes for `ttl` seconds that the lock is observed here.
+    ObservedHere {
+        /// For how long.
+        ttl: u32,
+    },
+    /// Tells the brokers at which the lock is observed that it, or its holder's value, has changed.
+    TellObservers,
     /// Tells the broker there that the lock was revoked which it keeps, or freed which it keeps closed.
     TellKeeper(SocketAddr),
     /// Deletes the value of a grant that is over.

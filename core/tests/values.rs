@@ -55,6 +55,10 @@ struct World {
 
 impl World {
     fn new() -> World {
+        World::of(StoreTraits { is_shared: true, can_be_woken: false })
+    }
+
+    fn of(traits: StoreTraits) -> World {
         let settings = Settings {
             default_ttl: TTL,
             max_ttl: TTL,
@@ -62,7 +66,6 @@ impl World {
             max_locks: std::num::NonZeroUsize::MAX,
             max_waiters: std::num::NonZeroUsize::MAX,
         };
-        let traits = StoreTraits { is_shared: true, can_be_woken: false };
         let outside = Outside { now: Time::from_nanos(1_000_000_000), last_id: 0, changes: 0 };
         World { broker: Broker::new(settings, traits, 1), outside }
     }
@@ -87,6 +90,19 @@ impl World {
 
     fn outputs(&mut self) -> Vec<Output> {
         std::iter::from_fn(|| self.broker.output()).filter(|output| !matches!(output, Output::Readable(_))).collect()
+    }
+
+    /// Returns what was noted in the store since, and answers what it was asked.
+    fn notes(&mut self, reply: Reply) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for output in self.outputs() {
+            match output {
+                Output::Order(Order::Note(_, note)) => notes.push(note),
+                Output::Order(Order::Ask(id, ..)) => self.answer(id, reply.clone()),
+                _ => {}
+            }
+        }
+        notes
     }
 
     /// Returns the only thing that the store was asked since.
@@ -214,7 +230,7 @@ fn who_observes_sees_the_value_of_the_very_grant() {
     let mut world = World::new();
     let (_, id) = world.leads("here");
     let look = |world: &mut World, held: GrantId, label: Option<FencingToken>, value: Option<Stored>| {
-        world.broker.observe(3, &name(), None, &mut world.outside);
+        world.broker.observe(3, &name(), (None, None), &mut world.outside);
         let (looking, Request::Observe { .. }) = world.asked() else { panic!("it looks") };
         let label = Box::new(Label { token: label, ..Label::default() });
         let status = LockStatus::Taken { state: ItemState::Held(held), label, expires_in: TTL };
@@ -262,5 +278,41 @@ fn a_lock_that_was_asked_for_without_a_value_gets_none() {
         assert!(matches!(request, Request::Proclaim { creates: None, .. }), "{request:?}");
         world.answer(updating, Reply::Proclaimed(Ok(said)));
         assert_eq!(world.outputs(), [Output::Updated { call: 2, result: Ok(result) }]);
+    }
+}
+
+/// Each of them costs the store as many looks as brokers may observe.
+#[test]
+fn observers_elsewhere_are_told_of_a_lock_with_a_value_and_of_no_other() {
+    for value in [Some("one"), None] {
+        let mut world = World::of(StoreTraits { is_shared: true, can_be_woken: true });
+        let told = |notes: Vec<Note>| notes.iter().filter(|note| **note == Note::TellObservers).count();
+        let each = usize::from(value.is_some());
+        let stream = world.ask(Mode::Once, value);
+        let (grant, Request::Grant { id, .. }) = world.asked() else { panic!("it asks for the lock") };
+        world.answer(grant, Reply::Granted(Ok(Granted::Yes(TOKEN))));
+        assert_eq!(told(world.notes(Reply::Kept(Ok(Box::new(stored(1, "one")))))), 0, "the value is not there yet");
+        assert_eq!(told(world.notes(Reply::Changed(Ok(Change::Done)))), each, "{value:?}: granted");
+        if value.is_some() {
+            world.broker.update(1, &name(), lock_id(id), self::value("two"), &mut world.outside);
+            assert_eq!(told(world.notes(Reply::Proclaimed(Ok(Proclaimed::Done { version: 2 })))), 0);
+            assert_eq!(told(world.notes(Reply::Changed(Ok(Change::Done)))), 1, "updated");
+        }
+        world.broker.end(stream, StreamEnd::Closed, &mut world.outside);
+        assert_eq!(told(world.notes(Reply::Changed(Ok(Change::Done)))), 0, "it is not released yet");
+        assert_eq!(told(world.notes(Reply::Changed(Ok(Change::Done)))), each, "{value:?}: released");
+    }
+}
+
+#[test]
+fn who_observes_is_noted_where_brokers_wake_each_other() {
+    for (can_be_woken, note_for, expected) in
+        [(true, Some(9), vec![Note::ObservedHere { ttl: 9 }]), (true, None, vec![]), (false, Some(9), vec![])]
+    {
+        let mut world = World::of(StoreTraits { is_shared: true, can_be_woken });
+        world.broker.observe(1, &name(), (None, note_for), &mut world.outside);
+        let notes =
+            world.notes(Reply::Seen(Ok(Box::new(Sight { status: LockStatus::Free, stored: None, is_shared: false }))));
+        assert_eq!(notes, expected);
     }
 }

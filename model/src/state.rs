@@ -413,6 +413,7 @@ impl Op {
             Shipped::Stands(id) => Op::Stands { id: of_grant(id) },
             Shipped::LookIfRevoked => Op::LookIfRevoked,
             Shipped::Watch { .. } | Shipped::LookForQueue | Shipped::Note(_) => unreachable!("there are no notes"),
+            Shipped::ObserveHere { .. } | Shipped::LookForObserver(_) => unreachable!("nobody observes"),
             Shipped::Value(_) => unreachable!("no lock has a value, and nobody observes any"),
         }
     }

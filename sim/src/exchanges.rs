@@ -159,6 +159,8 @@ impl World {
                     self.plan_in(delay, Event::Hint { broker: woken, name });
                 }
             }
+            // Nobody observes.
+            Output::TellObserver { .. } => {}
             Output::TellKeeper { broker: address, name } => {
                 let (keeper, name) = (usize::from(address.port()), self.number_of(&name));
                 if !self.odd(100_000) {

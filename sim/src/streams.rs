@@ -319,7 +319,7 @@ impl World {
             Asked::Look(id) => core.look(call, name.into(), Some(id), outside),
             Asked::Revoke => core.revoke(call, name.into(), (None, false), outside),
             Asked::Update(id, value) => core.update(call, &name, id, value.text(), outside),
-            Asked::Observe(known) => core.observe(call, &name, known, outside),
+            Asked::Observe(known) => core.observe(call, &name, (known, Some(10)), outside),
             Asked::Renew(lease) => core.renew_lease(call, &name, (lease, Some(crate::brokers::ACCOUNT)), outside),
         });
     }

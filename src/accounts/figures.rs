@@ -28,9 +28,11 @@ impl Shown {
         match (self, kind) {
             (Shown::Limit, Kind::Locks) => limits.max_locks.map(|limit| limit.get() as f64),
             (Shown::Limit, Kind::Waiters) => limits.max_waiters.map(|limit| limit as f64),
+            (Shown::Limit, Kind::Observers) => limits.max_observers.map(|limit| limit as f64),
             (Shown::Limit, Kind::Rate) => limits.max_rate.map(|rate| rate.per_second),
             (Shown::Used, Kind::Locks) => Some(count(|entry| entry.locks)),
             (Shown::Used, Kind::Waiters) => Some(count(|entry| entry.waits)),
+            (Shown::Used, Kind::Observers) => Some(count(|entry| entry.observers)),
             // Prometheus has the rate of all requests.
             (Shown::Used, Kind::Rate) => None,
             (Shown::Refused, kind) => Some(entry.map_or(0, |entry| entry.refused[kind as usize]) as f64),

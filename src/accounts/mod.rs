@@ -43,6 +43,8 @@ struct Entry {
     locks: usize,
     /// Those that it waits for.
     waits: usize,
+    /// The streams on which it observes locks.
+    observers: usize,
     /// When as many may be asked for at once as the burst says. Each request moves it.
     rested_at: Option<Instant>,
     refused: [u64; KINDS.len()],
@@ -53,10 +55,16 @@ struct Entry {
 enum Kind {
     Locks,
     Waiters,
+    Observers,
     Rate,
 }
 
-const KINDS: [(Kind, &str); 3] = [(Kind::Locks, "locks"), (Kind::Waiters, "waiters"), (Kind::Rate, "rate")];
+const KINDS: [(Kind, &str); 4] =
+    [(Kind::Locks, "locks"), (Kind::Waiters, "waiters"), (Kind::Observers, "observers"), (Kind::Rate, "rate")];
+
+/// A stream on which a lock is observed, as it counts for an account. Dropping it makes room for another.
+#[derive(Debug)]
+pub(crate) struct Observes(Accounts, Account);
 
 impl Accounts {
     /// Makes accounts that are counted among `metrics`.
@@ -89,11 +97,34 @@ impl Accounts {
     /// # Errors
     /// The caller asks more often than it may.
     pub(crate) fn admit(&self, caller: &[Identity], mode: &Mode) -> Result<Option<Account>, Failure> {
+        self.find(caller, !matches!(mode, Mode::Reattach(_)))
+    }
+
+    /// Counts a request of `caller` that is about a lock and asks for none.
+    ///
+    /// # Errors
+    /// The caller asks more often than it may.
+    pub(crate) fn ask(&self, caller: &[Identity]) -> Result<(), Failure> {
+        self.find(caller, true).map(drop)
+    }
+
+    /// Counts a stream on which `caller` is to observe a lock, until what it returns is dropped. It is a request, too.
+    ///
+    /// # Errors
+    /// The caller asks more often than it may, or observes on as many streams as it may.
+    pub(crate) fn observe(&self, caller: &[Identity]) -> Result<Option<Observes>, Failure> {
+        let Some(account) = self.find(caller, true)? else { return Ok(None) };
+        self.books().entry(account).map_or(Ok(()), Entry::observe)?;
+        Ok(Some(Observes(self.clone(), account)))
+    }
+
+    /// Returns the account of `caller`, if it has one, and counts a request if that is to be.
+    fn find(&self, caller: &[Identity], counts: bool) -> Result<Option<Account>, Failure> {
         let Some(policy) = self.0.policy.get().map(Reloaded::now) else { return Ok(None) };
         let Some((identity, limits)) = policy.quota(caller) else { return Ok(None) };
         let mut books = self.books();
         let Some(account) = books.account(identity, limits) else { return Ok(None) };
-        if let Some(entry) = books.entry(account).filter(|_| !matches!(mode, Mode::Reattach(_))) {
+        if let Some(entry) = books.entry(account).filter(|_| counts) {
             entry.ask(Instant::now())?;
         }
         Ok(Some(account))
@@ -124,23 +155,33 @@ impl Accounts {
     }
 }
 
+impl Drop for Observes {
+    fn drop(&mut self) {
+        let Observes(accounts, account) = self;
+        if let Some(entry) = accounts.books().entry(*account) {
+            entry.observers = entry.observers.saturating_sub(1);
+        }
+    }
+}
+
 impl Books {
     fn entry(&mut self, Account(number): Account) -> Option<&mut Entry> {
         self.entries.get_mut(usize::from(number.get()) - 1)
     }
 
-    /// Returns the account of an identity, which has these limits now. None if all numbers are taken by others that have locks.
+    /// Returns the account of an identity, which has these limits now. None if all numbers are taken by others that have
+    /// locks, or observe some.
     fn account(&mut self, identity: &Identity, limits: CallerLimits) -> Option<Account> {
         if let Some(account) = self.numbers.get(identity).copied() {
             self.entry(account)?.limits = limits;
             return Some(account);
         }
-        let fresh = Entry { identity: identity.clone(), limits, locks: 0, waits: 0, rested_at: None, refused: [0; 3] };
+        let fresh = Entry::new(identity.clone(), limits);
         let index = if self.entries.len() < usize::from(u16::MAX) {
             self.entries.push(fresh);
             self.entries.len() - 1
         } else {
-            let index = self.entries.iter().position(|entry| entry.locks == 0)?;
+            let index = self.entries.iter().position(|entry| entry.locks + entry.observers == 0)?;
             let old = std::mem::replace(&mut self.entries[index], fresh);
             self.numbers.remove(&old.identity);
             index
@@ -152,6 +193,10 @@ impl Books {
 }
 
 impl Entry {
+    fn new(identity: Identity, limits: CallerLimits) -> Entry {
+        Entry { identity, limits, locks: 0, waits: 0, observers: 0, rested_at: None, refused: [0; KINDS.len()] }
+    }
+
     /// Counts a request that is made now.
     fn ask(&mut self, now: Instant) -> Result<(), Failure> {
         let Some(Rate { per_second, burst }) = self.limits.max_rate else { return Ok(()) };
@@ -163,7 +208,7 @@ impl Entry {
             return Ok(());
         }
         let why = format!(
-            "{} asks for more than {per_second} locks a second, which is its max_rate in the policy (with a burst of {burst}): \
+            "{} asks more than {per_second} times a second, which is its max_rate in the policy (with a burst of {burst}): \
              ask again later, or ask the operator for more",
             self.identity
         );
@@ -196,6 +241,19 @@ impl Entry {
         Ok(())
     }
 
+    fn observe(&mut self) -> Result<(), Failure> {
+        if let Some(limit) = self.limits.max_observers.filter(|limit| self.observers >= *limit) {
+            let why = format!(
+                "{} observes locks on {} streams at this broker, and its max_observers in the policy is {limit}: end some, or ask \
+                 the operator for more",
+                self.identity, self.observers
+            );
+            return Err(self.refuse(Kind::Observers, Cause::QuotaObservers, why, None));
+        }
+        self.observers += 1;
+        Ok(())
+    }
+
     fn refuse(&mut self, kind: Kind, cause: Cause, why: String, retry_after: Option<Duration>) -> Failure {
         self.refused[kind as usize] += 1;
         Failure::Exhausted { why: why.into(), cause, retry_after }
@@ -211,7 +269,8 @@ mod tests {
     const WAIT: Mode = Mode::Wait { max_wait: None, poll_interval: None };
 
     fn limits(max_locks: usize, max_waiters: usize) -> CallerLimits {
-        CallerLimits { max_locks: NonZeroUsize::new(max_locks), max_waiters: Some(max_waiters), max_rate: None }
+        let max_locks = NonZeroUsize::new(max_locks);
+        CallerLimits { max_locks, max_waiters: Some(max_waiters), max_observers: Some(1), max_rate: None }
     }
 
     fn account(accounts: &Accounts, uid: u32, limits: CallerLimits) -> Account {
@@ -257,7 +316,7 @@ mod tests {
     fn a_burst_is_let_in_and_then_as_many_as_the_rate_says() {
         let accounts = Accounts::default();
         let rate = Rate { per_second: 10.0, burst: NonZeroU32::new(3).unwrap() };
-        let one = account(&accounts, 1, CallerLimits { max_locks: None, max_waiters: None, max_rate: Some(rate) });
+        let one = account(&accounts, 1, CallerLimits { max_rate: Some(rate), max_locks: None, ..limits(1, 1) });
         let mut books = accounts.books();
         let entry = books.entry(one).unwrap();
         let began = Instant::now();
@@ -278,7 +337,11 @@ mod tests {
         let accounts = Accounts::default();
         let kept = account(&accounts, 0, limits(1, 1));
         accounts.charge(kept, &Mode::Once).unwrap();
-        (1..70_000).for_each(|uid| assert_ne!(account(&accounts, uid, limits(1, 1)), kept));
+        let observes = account(&accounts, 1, limits(1, 1));
+        accounts.books().entry(observes).unwrap().observe().unwrap();
+        (2..70_000).for_each(|uid| assert!(![kept, observes].contains(&account(&accounts, uid, limits(1, 1)))));
+        drop(Observes(accounts.clone(), observes));
+        assert_eq!(account(&accounts, 70_000, limits(1, 1)), observes);
         assert_eq!(used(&accounts, kept), (1, 0));
         assert_eq!(account(&accounts, 0, limits(1, 1)), kept);
         assert_eq!(accounts.books().numbers.len(), usize::from(u16::MAX));

@@ -198,6 +198,7 @@ impl Engine {
             match event {
                 StoreEvent::Answer(id, reply) => core.answered(id, reply, outside),
                 StoreEvent::Woken(hint) => core.woken(hint, outside),
+                StoreEvent::ChangedElsewhere(hint) => self.observers.changed_elsewhere(hint),
                 StoreEvent::RevokedElsewhere(name) => core.revoked_elsewhere(&name, outside),
             }
         }
@@ -269,8 +270,8 @@ impl Engine {
         self.call(|state| &mut state.looks, |core, call, outside| core.look(call, item, lock_id, outside))
     }
 
-    pub(super) fn observe(&self, name: &LockName, known: Option<GrantId>) -> Answer<Observation> {
-        self.call(|state| &mut state.observations, |core, call, outside| core.observe(call, name, known, outside))
+    pub(super) fn observe(&self, name: &LockName, look: (Option<GrantId>, Option<u32>)) -> Answer<Observation> {
+        self.call(|state| &mut state.observations, |core, call, outside| core.observe(call, name, look, outside))
     }
 
     pub(super) fn update(&self, name: &LockName, lock_id: LockId, value: LockValue) -> Answer<Updated> {

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Broker, Cause, Failure, Observation};
-use crate::lock::{FencingToken, GrantId, LockName, LockValue, Owner};
+use crate::lock::{FencingToken, GrantId, LockName, LockValue, Owner, WakeHint};
 use crate::store::{ItemState, Label, LockStatus};
 
 /// The time from one look to the next.
@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The least time from one look to the next, however often something changes. A lock that is shared is looked at with all its permits:
 /// no more often than it is anyway.
 const PAUSE: Duration = Duration::from_millis(20);
+/// For how many seconds other brokers know that a name is observed here, and how often they are told so.
+const NOTED_FOR: u32 = 10;
+const NOTED_EVERY: Duration = Duration::from_secs(3);
 
 /// The state of a lock, as an observer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +104,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Watched {
     by_name: HashMap<LockName, Arc<Name>>,
+    /// The same ones, as other brokers name them. If two names have the same hint, one of them is not told at once.
+    by_hint: HashMap<WakeHint, Arc<Name>>,
     /// True when the broker is going away.
     has_ended: bool,
 }
@@ -160,14 +165,23 @@ impl Observers {
         }
     }
 
+    /// Wakes the observers of a lock of which another broker, or anybody, says that it has changed.
+    pub(super) fn changed_elsewhere(&self, hint: WakeHint) {
+        if let Some(name) = self.watched().by_hint.get(&hint) {
+            name.changed.notify_one();
+        }
+    }
+
     pub(super) fn observe(&self, broker: &Broker, name: &LockName) -> Result<Observing, Failure> {
         let mut watched = self.watched();
         if watched.has_ended {
             return Err(going_away());
         }
-        let of_name = watched.by_name.entry(name.clone()).or_insert_with(|| {
+        let Watched { by_name, by_hint, .. } = &mut *watched;
+        let of_name = by_name.entry(name.clone()).or_insert_with(|| {
             self.0.names.fetch_add(1, Ordering::Relaxed);
             let of_name = Arc::new(Name { seen: watch::Sender::new(None), changed: Notify::new() });
+            by_hint.insert(WakeHint::of(name), Arc::clone(&of_name));
             tokio::spawn(look_after(broker.clone(), self.clone(), name.clone(), Arc::clone(&of_name)));
             of_name
         });
@@ -189,6 +203,7 @@ impl Observers {
         let mut watched = self.watched();
         let is_over = watched.has_ended || of_name.seen.receiver_count() == 0;
         if is_over && watched.by_name.remove(name).is_some() {
+            watched.by_hint.remove(&WakeHint::of(name));
             self.0.names.fetch_sub(1, Ordering::Relaxed);
         }
         is_over
@@ -203,7 +218,7 @@ pub(crate) fn going_away() -> Failure {
 
 /// Looks at a lock again and again for those who observe it, until there are none.
 async fn look_after(broker: Broker, observers: Observers, name: LockName, of_name: Arc<Name>) {
-    let mut looker = Looker { pause: PAUSE, known: None, highest: None };
+    let mut looker = Looker { pause: PAUSE, known: None, highest: None, note_at: Instant::now() };
     loop {
         let began = Instant::now();
         let (seen, again) = looker.look(&broker, &name).await;
@@ -232,6 +247,8 @@ struct Looker {
     known: Option<GrantId>,
     /// The highest token that was told.
     highest: Option<FencingToken>,
+    /// When other brokers are told again that the name is observed here.
+    note_at: Instant,
 }
 
 impl Looker {
@@ -242,7 +259,12 @@ impl Looker {
     }
 
     async fn see(&mut self, broker: &Broker, name: &LockName) -> Result<(Observed, Duration), Failure> {
-        let Observation { status, value, is_shared } = broker.look_to_observe(name, self.known).await?;
+        let now = Instant::now();
+        let note_for = (now >= self.note_at).then_some(NOTED_FOR);
+        if note_for.is_some() {
+            self.note_at = now + NOTED_EVERY;
+        }
+        let Observation { status, value, is_shared } = broker.look_to_observe(name, (self.known, note_for)).await?;
         let (state, label, expires_in) = match status {
             LockStatus::Taken { state, label, expires_in } => (Some(state), *label, expires_in),
             LockStatus::Free => (None, Label::default(), Duration::ZERO),
@@ -284,9 +306,14 @@ async fn shared(broker: &Broker, name: &LockName, alone: Option<(ItemState, Dura
 }
 
 impl Broker {
-    /// Looks at a lock, for those who observe it. `known`: the grant that was seen last.
-    async fn look_to_observe(&self, name: &LockName, known: Option<GrantId>) -> Result<Observation, Failure> {
+    /// Looks at a lock, for those who observe it: with the grant that was seen last, and for how many seconds other brokers are to
+    /// know of this one.
+    async fn look_to_observe(
+        &self,
+        name: &LockName,
+        look: (Option<GrantId>, Option<u32>),
+    ) -> Result<Observation, Failure> {
         let ending = || Err(Failure::unavailable("the broker is ending"));
-        self.engine.observe(name, known).await.unwrap_or_else(|_| ending())
+        self.engine.observe(name, look).await.unwrap_or_else(|_| ending())
     }
 }

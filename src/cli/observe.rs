@@ -1,25 +1,38 @@
 //! `lockbroker observe`: tells who holds a lock, and whenever that changes.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use data_encoding::BASE64;
+use tokio::time::timeout;
 
-use super::common::{ServerArgs, fail};
+use super::common::{ServerArgs, UNAVAILABLE, fail};
 use super::lists::plain;
-use crate::client::Observed;
-use crate::output::print_more;
+use crate::client::{Client, DEFAULT_ANSWER_TIMEOUT, Error, Observe, Observed, ObservedState};
+use crate::output::{print_more, say};
+
+/// With `--once`: nobody holds it.
+const NOBODY: u8 = 1;
+/// The longest time for finding out why nobody can tell.
+const WHY: Duration = Duration::from_secs(1);
 
 /// Show who holds a lock and with which value, and whenever that changes
 ///
 /// Writes a line at once and for each change, until a signal: the state, the fencing token, the holder's label and its value. `unknown`
 /// means that nobody can tell, because no broker answers or their store is away: the lock may be held as before.
+///
+/// With --once it writes one line, and its exit code tells a script if there is a holder.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 128 + the signal that ended it; 69 no broker that can do it; 77 refused, by \
+#[command(after_help = "Exit codes: 128 + the signal that ended it; with --once 0 somebody holds it, 1 nobody does; \
+    69 no broker that can do it, and with --once nobody can tell; 77 refused, by \
     the policy or for a certificate; 74 a line cannot be written; 76 what answers is no broker, or \
     no TLS where https:// is said, or the other way round; 2 wrong usage.")]
 pub struct ObserveArgs {
     /// The lock's name
     name: String,
+    /// Write what is known now, and end: 0 somebody holds it, 1 nobody does, 69 nobody could tell within 5 s
+    #[arg(long)]
+    once: bool,
     /// Write lines of JSON
     #[arg(long)]
     json: bool,
@@ -34,16 +47,60 @@ pub async fn run(args: ObserveArgs) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let mut observe = client.observe(&args.name);
+    if args.once {
+        return once(&args, &client, observe).await;
+    }
     loop {
-        let line = match observe.next().await {
-            Ok(seen) if args.json => format!("{}\n", json(&args, &seen)),
-            Ok(seen) => text(&seen),
+        match observe.next().await {
+            Ok(seen) => {
+                if let Some(code) = show(&args, &seen) {
+                    return code;
+                }
+            }
             Err(error) => return fail(&error),
-        };
-        if let Some(code) = print_more(&line) {
-            return code;
         }
     }
+}
+
+/// Writes what is known now. Where nobody can tell at first, it is given the time for an answer.
+async fn once(args: &ObserveArgs, client: &Client, mut observe: Observe) -> ExitCode {
+    match timeout(DEFAULT_ANSWER_TIMEOUT, definite(&mut observe)).await {
+        Ok(Ok(seen)) => {
+            let code = if seen.state == ObservedState::Held { ExitCode::SUCCESS } else { NOBODY.into() };
+            // Whether anybody reads the line is no matter: the answer is the code.
+            show(args, &seen).filter(|code| *code != ExitCode::SUCCESS).unwrap_or(code)
+        }
+        Ok(Err(error)) => fail(&error),
+        Err(_) => unknown(args, client).await,
+    }
+}
+
+/// Waits for something that is known.
+async fn definite(observe: &mut Observe) -> Result<Observed, Error> {
+    loop {
+        let seen = observe.next().await?;
+        if seen.state != ObservedState::Unknown {
+            return Ok(seen);
+        }
+    }
+}
+
+/// Says that nobody can tell, and why.
+async fn unknown(args: &ObserveArgs, client: &Client) -> ExitCode {
+    if let Some(code) = show(args, &Observed::UNKNOWN).filter(|code| *code != ExitCode::SUCCESS) {
+        return code;
+    }
+    // Who observes is only told that it is so. A call is told why.
+    if let Ok(Err(error)) = timeout(WHY, client.get(&args.name, None)).await {
+        return fail(&error);
+    }
+    say(format_args!("nobody can tell now who holds lock {:?}: it may be held as before; try again later", args.name));
+    UNAVAILABLE.into()
+}
+
+/// Writes a line. Returns the exit code if no more can be written.
+fn show(args: &ObserveArgs, seen: &Observed) -> Option<ExitCode> {
+    print_more(&if args.json { format!("{}\n", json(args, seen)) } else { text(seen) })
 }
 
 fn text(seen: &Observed) -> String {

@@ -22,6 +22,7 @@ pub(super) struct QuotaTable {
     who: Vec<Identity>,
     max_locks: Option<NonZeroUsize>,
     max_waiters: Option<usize>,
+    max_observers: Option<usize>,
     max_rate: Option<f64>,
     burst: Option<NonZeroU32>,
 }
@@ -33,7 +34,9 @@ pub struct CallerLimits {
     pub max_locks: Option<NonZeroUsize>,
     /// The most of them that are waited for.
     pub max_waiters: Option<usize>,
-    /// How often it may ask for one.
+    /// The most streams on which it observes locks.
+    pub max_observers: Option<usize>,
+    /// How often it may ask for a lock, for another value of one, or to observe one.
     pub max_rate: Option<Rate>,
 }
 
@@ -55,8 +58,9 @@ impl QuotaTable {
         if self.who.is_empty() {
             return Err("a quota in which `who` is empty is nobody's".into());
         }
-        if self.max_locks.is_none() && self.max_waiters.is_none() && self.max_rate.is_none() {
-            return Err("a quota needs `max_locks`, `max_waiters` or `max_rate`".into());
+        let counts = [self.max_locks.map(NonZeroUsize::get), self.max_waiters, self.max_observers];
+        if counts.iter().all(Option::is_none) && self.max_rate.is_none() {
+            return Err("a quota needs `max_locks`, `max_waiters`, `max_observers` or `max_rate`".into());
         }
         if self.max_rate.is_some_and(|rate| !RATES.contains(&rate)) {
             let (slowest, fastest) = (RATES.start(), RATES.end());
@@ -72,7 +76,8 @@ impl QuotaTable {
         // A second's worth, and one at least.
         let burst = |rate: f64| self.burst.or_else(|| NonZeroU32::new(rate.ceil() as u32)).unwrap_or(NonZeroU32::MIN);
         let max_rate = self.max_rate.map(|per_second| Rate { per_second, burst: burst(per_second) });
-        CallerLimits { max_locks: self.max_locks, max_waiters: self.max_waiters, max_rate }
+        let QuotaTable { max_locks, max_waiters, max_observers, .. } = *self;
+        CallerLimits { max_locks, max_waiters, max_observers, max_rate }
     }
 }
 
@@ -121,6 +126,7 @@ mod tests {
             [[quota]]
             who = ["gid:7"]
             max_waiters = 0
+            max_observers = 5
             max_rate = 3
             burst = 9
             "#,
@@ -128,8 +134,9 @@ mod tests {
         .unwrap();
         let rate = |per_second, burst| Some(Rate { per_second, burst: NonZeroU32::new(burst).unwrap() });
         let of = |caller: &[Identity]| policy.quota(caller).map(|(identity, limits)| (identity.to_string(), limits));
-        let first = CallerLimits { max_locks: NonZeroUsize::new(2), max_waiters: None, max_rate: rate(2.5, 3) };
-        let second = CallerLimits { max_locks: None, max_waiters: Some(0), max_rate: rate(3.0, 9) };
+        let none = CallerLimits { max_locks: None, max_waiters: None, max_observers: None, max_rate: None };
+        let first = CallerLimits { max_locks: NonZeroUsize::new(2), max_rate: rate(2.5, 3), ..none };
+        let second = CallerLimits { max_waiters: Some(0), max_observers: Some(5), max_rate: rate(3.0, 9), ..none };
         assert_eq!(of(&[Identity::Gid(7), Identity::Uid(1000)]), Some(("uid:1000".into(), first)));
         assert_eq!(of(&[Identity::Gid(7), Identity::Uid(1)]), Some(("gid:7".into(), second)));
         assert_eq!(of(&[Identity::Dns("a.example.org".into())]), Some(("dns:a.example.org".into(), first)));
@@ -146,6 +153,7 @@ mod tests {
             (quota("max_locks = -1"), 4, "nonzero"),
             (quota("max_locks = \"1\""), 4, "nonzero"),
             (quota("max_waiters = 1.5"), 4, "usize"),
+            (quota("max_observers = -1"), 4, "usize"),
             (quota("max_locks = 1\nburst = 0"), 5, "nonzero"),
             (quota("max_rate = 0"), 2, "requests a second"),
             (quota("max_rate = nan"), 2, "requests a second"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Observes};
 use crate::audit;
 use crate::broker::{Account, Failure, LockRequest, Mode};
 use crate::lock::{LockId, LockName};
@@ -51,6 +51,23 @@ impl Authorizer {
     pub(super) fn account_of(&self, connection: Option<&Arc<Connection>>, lock_id: LockId) -> Option<Account> {
         // What is held already is never refused.
         self.accounts.admit(identities(connection), &Mode::Reattach(lock_id)).ok().flatten()
+    }
+
+    /// Checks that the client of `connection` may give a lock of this name another value, and may do so now.
+    pub(super) fn admit_update(&self, connection: Option<&Arc<Connection>>, name: &LockName) -> Result<(), Failure> {
+        self.check(connection, Action::Acquire, name)?;
+        self.accounts.ask(identities(connection))
+    }
+
+    /// Checks that the client of `connection` may observe the lock `name`, and on one more stream now. What it returns counts for its
+    /// account, if it has one, until that is dropped.
+    pub(super) fn admit_observer(
+        &self,
+        connection: Option<&Arc<Connection>>,
+        name: &LockName,
+    ) -> Result<Option<Observes>, Failure> {
+        self.check(connection, Action::Look, name)?;
+        self.accounts.observe(identities(connection))
     }
 
     /// Checks that the client of `connection` may do `action` with the lock `name`.

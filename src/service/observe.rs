@@ -13,6 +13,7 @@ use tracing::Span;
 use super::authorizer::Authorizer;
 use super::connection::Connection;
 use super::{Arrival, Service, about, parse, reply};
+use crate::accounts::Observes;
 use crate::broker::{Failure, Observed, ObservedState, Observing, Updated, going_away};
 use crate::client::ErrorReason;
 use crate::lock::LockName;
@@ -39,7 +40,7 @@ struct Observer {
     repeats_at: Instant,
     /// True once the stream has been told why it ends.
     is_over: bool,
-    _room: Share,
+    _room: (Share, Option<Observes>),
 }
 
 impl Service {
@@ -53,7 +54,7 @@ impl Service {
         Span::current().record("lock", name.as_str());
         let lock_id = parse::lock_id(&lock_id, "lock_id")?;
         let value = parse::value(&value, "value")?;
-        self.authorizer.check(connection.as_ref(), Action::Acquire, &name).map_err(about(&name))?;
+        self.authorizer.admit_update(connection.as_ref(), &name).map_err(about(&name))?;
         let outcome = match self.broker.update(&name, lock_id, value).await.map_err(about(&name))? {
             Updated::Done => Outcome::Updated,
             Updated::NotHeld => Outcome::NotHeld,
@@ -67,10 +68,10 @@ impl Service {
         let connection = Arrival::of(&request).connection;
         let name = parse::name(&request.into_inner().name, "name")?;
         Span::current().record("lock", name.as_str());
-        self.authorizer.check(connection.as_ref(), Action::Look, &name).map_err(about(&name))?;
+        let own = self.authorizer.admit_observer(connection.as_ref(), &name).map_err(about(&name))?;
         let full = || {
             let why = "as many observe locks at this broker as may: raise --max-observers, or ask another broker";
-            reply::error(ErrorReason::MaxWaiters, why)
+            reply::error(ErrorReason::MaxObservers, why)
         };
         let room = self.observers.take().ok_or_else(full)?;
         let observing = self.broker.observe(&name).map_err(about(&name))?;
@@ -83,7 +84,7 @@ impl Service {
             checks_at: at,
             repeats_at: at,
             is_over: false,
-            _room: room,
+            _room: (room, own),
         };
         Ok(Response::new(Box::pin(unfold(observer, Observer::next))))
     }

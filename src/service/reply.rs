@@ -68,6 +68,7 @@ fn reason_of(failure: &Failure) -> ErrorReason {
         Cause::MaxWaiters => ErrorReason::MaxWaiters,
         Cause::QuotaLocks => ErrorReason::QuotaLocks,
         Cause::QuotaWaiters => ErrorReason::QuotaWaiters,
+        Cause::QuotaObservers => ErrorReason::QuotaObservers,
         Cause::QuotaRate => ErrorReason::QuotaRate,
         Cause::InvalidField => ErrorReason::InvalidField,
         Cause::UnknownCaller => ErrorReason::UnknownCaller,

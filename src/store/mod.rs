@@ -47,6 +47,8 @@ pub enum StoreEvent {
     Answer(RequestId, Reply),
     /// Another broker says that a lock may be free: a hint, which proves nothing.
     Woken(WakeHint),
+    /// Another broker says that a lock has changed which may be observed here: a hint too.
+    ChangedElsewhere(WakeHint),
     /// Another broker says that it has revoked a lock which is held here: a hint too.
     RevokedElsewhere(LockName),
 }

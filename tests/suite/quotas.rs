@@ -21,7 +21,7 @@ use tonic_types::StatusExt;
 const EVERYTHING: &str = r#"["acquire", "release", "look", "list", "revoke"]"#;
 
 /// The name by which the policy knows whoever runs this test on a Unix socket.
-fn us() -> String {
+pub(crate) fn us() -> String {
     format!("uid:{}", geteuid().as_raw())
 }
 
@@ -30,7 +30,7 @@ fn within(limits: &str) -> String {
     for_us(EVERYTHING, r#"[""]"#) + &format!("[[quota]]\nwho = [\"{}\"]\n{limits}\n", us())
 }
 
-async fn guarded(limits: &str, arguments: &[&str]) -> Guarded {
+pub(crate) async fn guarded(limits: &str, arguments: &[&str]) -> Guarded {
     Guarded::start(&within(limits), &[&Broker::WATCHED[..], arguments].concat()).await
 }
 
@@ -40,13 +40,13 @@ fn used(scrape: &Scrape) -> (f64, f64) {
     (of("locks"), of("waiters"))
 }
 
-fn refused(scrape: &Scrape, quota: &str) -> f64 {
+pub(crate) fn refused(scrape: &Scrape, quota: &str) -> f64 {
     scrape.sum("lockbroker_quota_refused_total", &[("who", &us()), ("quota", quota)])
 }
 
 /// Checks that a request was refused for a quota, by a text that says whose.
 #[track_caller]
-fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>, why: &str, says: &str) -> Status {
+pub(crate) fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>, why: &str, says: &str) -> Status {
     let status = answer.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, why), "{status:?}");
     assert!(status.message().contains(says), "{says}: {}", status.message());
@@ -106,7 +106,7 @@ async fn who_asks_too_often_hears_when_to_ask_again() {
     let mut session = RawSession::open(&mut stub, None).await;
     session.begin(begin(1, "c"));
     assert!(matches!(session.next_event().await, (1, Kind::Acquired(_))));
-    let status = refusal(stub.acquire(once("d")).await, "QUOTA_RATE", &format!("{} asks for more than 2 locks", us()));
+    let status = refusal(stub.acquire(once("d")).await, "QUOTA_RATE", &format!("{} asks more than 2 times", us()));
     let retry = status.get_details_retry_info().and_then(|info| info.retry_delay).expect("when to ask again");
     assert!(retry <= Duration::from_millis(500), "{retry:?}");
     session.begin(begin_wait(2, "d"));

@@ -376,9 +376,9 @@ describe("those who observe", { concurrency: true }, () => {
       assert.equal((await observation.next()).done, true);
     }
     const several = connect(t, [script.url, other.url]).observe("x");
-    script.tell("MAX_WAITERS");
+    script.tell("MAX_OBSERVERS");
     await fails(several.next(), "EXHAUSTED");
-    other.tell("MAX_WAITERS");
+    other.tell("MAX_OBSERVERS");
     await fails(several.next(), "EXHAUSTED");
     script.tell({ state: State.FREE });
     assert.equal((await next(several)).state, "FREE");

@@ -398,7 +398,7 @@ def test_a_refusal_ends_it(script: Script) -> None:
         # The first call says that there is no room, and the next one asks again.
         observation = client.observe("name")
         for _ in range(2):
-            script.says.put(reasons.MAX_WAITERS)
+            script.says.put(reasons.MAX_OBSERVERS)
             with pytest.raises(lockbroker.Exhausted):
                 observation.next(SOON)
         script.tell(2)
@@ -408,7 +408,7 @@ def test_a_refusal_ends_it(script: Script) -> None:
 def test_where_there_is_no_room_the_next_broker_is_asked(script: Script) -> None:
     with Script() as next_one, lockbroker.connect(script.url, next_one.url) as client:
         observation = client.observe("name")
-        script.says.put(lockbroker.ErrorReason.MAX_WAITERS)
+        script.says.put(lockbroker.ErrorReason.MAX_OBSERVERS)
         with pytest.raises(lockbroker.Exhausted):
             observation.next(SOON)
         next_one.tell(2)

@@ -65,6 +65,8 @@ reasons! {
     MaxLocks = "MAX_LOCKS", ResourceExhausted;
     /// As many wait at the broker as may (`--max-waiters`).
     MaxWaiters = "MAX_WAITERS", ResourceExhausted;
+    /// As many streams observe locks at the broker as may (`--max-observers`).
+    MaxObservers = "MAX_OBSERVERS", ResourceExhausted;
     /// As many calls are under way as may be (`--max-concurrent-rpcs`).
     MaxConcurrentRpcs = "MAX_CONCURRENT_RPCS", ResourceExhausted;
     /// As many streams are open as may be (`--max-streams`).
@@ -73,7 +75,9 @@ reasons! {
     QuotaLocks = "QUOTA_LOCKS", ResourceExhausted;
     /// As many of the caller's requests wait here as its quota allows (`max_waiters` in its policy).
     QuotaWaiters = "QUOTA_WAITERS", ResourceExhausted;
-    /// The caller asks for locks more often than its quota allows (`max_rate` in its policy).
+    /// As many of the caller's streams observe locks here as its quota allows (`max_observers` in its policy).
+    QuotaObservers = "QUOTA_OBSERVERS", ResourceExhausted;
+    /// The caller asks more often than its quota allows (`max_rate` in its policy).
     QuotaRate = "QUOTA_RATE", ResourceExhausted;
     /// The request did not come whole within 30 s, or a Session's `open` within 10 s.
     RequestIncomplete = "REQUEST_INCOMPLETE", DeadlineExceeded;

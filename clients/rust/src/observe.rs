@@ -74,7 +74,8 @@ impl fmt::Display for ObservedState {
 }
 
 impl Observed {
-    const UNKNOWN: Observed = Observed {
+    /// What is told when nobody can tell.
+    pub const UNKNOWN: Observed = Observed {
         state: ObservedState::Unknown,
         owner: String::new(),
         value: None,

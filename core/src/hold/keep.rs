@@ -114,7 +114,7 @@ impl Held {
         cx.note_queue(&name);
         // Those who observe see the value together with the grant, if it can be helped.
         if !cx.is_to_write_value(me, grant.id) {
-            cx.env.changed(&name);
+            cx.tell_of_change(me);
         }
         cx.look_later(me);
         State::Held(Held {

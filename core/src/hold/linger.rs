@@ -47,8 +47,7 @@ impl Lingering {
         cx: &mut Cx<'_, E>,
     ) -> State {
         let life = item_ttl(cx.core.settings.max_ttl, until.since(cx.now));
-        let name = cx.hold(me).name.clone();
-        cx.env.changed(&name);
+        cx.tell_of_change(me);
         let lingering = Lingering { id, until, life, kept, failures: 0, step: Step::Renewing };
         if id.is_revocation() && cx.core.store.can_be_woken {
             cx.note(me, Note::KeepsClosed { id, ttl: life });

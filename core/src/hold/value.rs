@@ -100,7 +100,10 @@ impl<E: Env> Cx<'_, E> {
         kept: Result<Stored, StoreError>,
     ) {
         let is_newer = kept.is_ok_and(|stored| self.take_value(item, id, stored.version, stored.value));
-        if is_first || is_newer {
+        if is_first {
+            self.tell_observers(&item.name);
+        } else if is_newer {
+            // Whoever has updated it has told others.
             self.env.changed(&item.name);
         }
     }
@@ -111,10 +114,29 @@ impl<E: Env> Cx<'_, E> {
         self.core.values.get_mut(&me).is_some_and(|held| held.take(version, value))
     }
 
+    /// Tells those who observe the lock of a hold that it has changed: here, and, if it has a value, at other brokers.
+    pub(super) fn tell_of_change(&mut self, me: HoldKey) {
+        let name = self.hold(me).name.clone();
+        match self.core.values.contains_key(&me) {
+            true => self.tell_observers(&name),
+            false => self.env.changed(&name),
+        }
+    }
+
+    /// Tells those who observe a lock with a value that it has changed, here and at other brokers.
+    fn tell_observers(&mut self, name: &LockName) {
+        self.env.changed(name);
+        if self.core.store.can_be_woken {
+            self.note_of(name, Note::TellObservers);
+        }
+    }
+
     /// Deletes the value of a hold that is about to be forgotten.
     pub(crate) fn forget_value(&mut self, me: HoldKey) {
         if let Some(id) = self.core.values.remove(&me).and_then(|value| value.written) {
             self.note(me, Note::ForgetValue(id));
+            let name = self.hold(me).name.clone();
+            self.tell_observers(&name);
         }
     }
 
@@ -146,7 +168,7 @@ impl<E: Env> Cx<'_, E> {
         let result = match proclaimed {
             Ok(Proclaimed::Done { version }) => {
                 self.take_value(item, id, version, value);
-                self.env.changed(&item.name);
+                self.tell_observers(&item.name);
                 Ok(Updated::Done)
             }
             Ok(Proclaimed::NotHeld) => Ok(Updated::NotHeld),

@@ -109,6 +109,17 @@ pub enum Op {
     LookIfRevoked,
     /// Read which broker is to be woken for a queue behind the holder.
     LookForQueue,
+    /// Note that a lock is observed at this broker, at the first place that is free or its own.
+    ObserveHere {
+        /// The number of places that are tried if this one is another broker's.
+        others: u8,
+        /// True if the place is kept if it is its own, false if it is taken if it is free.
+        kept: bool,
+        /// For how many seconds.
+        ttl: u32,
+    },
+    /// Read which broker is to be told at this place that the lock has changed.
+    LookForObserver(u8),
     /// Write a note. What it says claims nothing, and it may be refused.
     Note(Box<Command>),
     /// Something about a holder's value.
@@ -134,7 +145,7 @@ pub struct Outcome {
     pub reply: Option<Reply>,
     /// The op that comes next, before there is a reply.
     pub next: Option<Op>,
-    /// The broker that is to be woken: its note has been taken.
+    /// The broker that is to be woken, or told: its note has been taken or read.
     pub wakes: Option<SocketAddr>,
 }
 
@@ -233,6 +244,7 @@ impl Op {
     pub fn kind(&self) -> Kind {
         match self {
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Kind::Note,
+            Op::ObserveHere { .. } | Op::LookForObserver(_) => Kind::Note,
             Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => Kind::Item,
             Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Find { .. } => Kind::Item,
             Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked | Op::Value(_) => Kind::Item,
@@ -245,6 +257,7 @@ impl Op {
             Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => true,
             Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Remove { .. } => false,
             Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
+            Op::ObserveHere { .. } | Op::LookForObserver(_) => false,
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) | Op::Value(_) => false,
         }
     }
@@ -290,6 +303,7 @@ impl Op {
             Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } => true,
             Op::Remove { .. } | Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
             // That of a value matters to nobody.
+            Op::ObserveHere { .. } | Op::LookForObserver(_) => false,
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) | Op::Value(_) => false,
         }
     }
@@ -358,6 +372,12 @@ impl Op {
             Op::Watch { kept: true, ttl } => batch.extend(me.map(|me| protocol::keep_watching(name, me, *ttl))),
             Op::Watch { kept: false, ttl } => batch.extend(me.map(|me| protocol::watch(name, me, *ttl))),
             Op::LookForQueue => batch.push(protocol::look_for_queue(name)),
+            Op::ObserveHere { others, kept, ttl } => batch.extend(me.map(|me| {
+                let place = ((me.id + u64::from(*others)) % u64::from(protocol::OBSERVER_PLACES)) as u8;
+                let note = if *kept { protocol::keep_observer } else { protocol::note_observer };
+                note(name, place, me, *ttl)
+            })),
+            Op::LookForObserver(place) => batch.push(protocol::look_for_observer(name, *place)),
             Op::Note(command) => batch.push(Command::clone(command)),
             Op::Value(value) => value.commands(item, batch),
         }
@@ -446,6 +466,7 @@ impl Op {
             Op::Value(value) => value.outcome(self, item, said, seen),
             // These travel in batches of their own.
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => self.noted(first),
+            Op::ObserveHere { .. } | Op::LookForObserver(_) => self.noted(first),
         }
     }
 
@@ -459,7 +480,14 @@ impl Op {
             }
             Op::Watch { kept: false, .. } if done => Outcome::reply(Reply::Watching(Watch::Begun)),
             Op::Watch { kept: false, .. } => Outcome::reply(Reply::Watching(Watch::No)),
-            Op::LookForQueue => Outcome { wakes: protocol::read_address(said), ..Outcome::default() },
+            Op::ObserveHere { others, kept, ttl } if !done => {
+                let next = if *kept { Some(*others) } else { others.checked_sub(1) };
+                let next = next.map(|others| Op::ObserveHere { others, kept: !kept, ttl: *ttl });
+                Outcome { next, ..Outcome::default() }
+            }
+            Op::LookForQueue | Op::LookForObserver(_) => {
+                Outcome { wakes: protocol::read_address(said), ..Outcome::default() }
+            }
             _ => Outcome::default(),
         }
     }
@@ -478,6 +506,7 @@ impl Op {
             // Tells what is known without an answer: the grant is gone.
             Op::LookIfRevoked => Reply::Changed(Ok(Change::TakenOver)),
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) => Reply::Watching(Watch::No),
+            Op::ObserveHere { .. } | Op::LookForObserver(_) => Reply::Watching(Watch::No),
             Op::Value(value) => value.failed(error),
         }
     }

@@ -184,6 +184,13 @@ pub enum Output {
         /// The lock that may be free.
         name: LockName,
     },
+    /// Tell another broker that a lock has changed which is observed there.
+    TellObserver {
+        /// The broker.
+        broker: SocketAddr,
+        /// The lock.
+        name: LockName,
+    },
     /// Tell another broker that a lock was revoked which it keeps.
     TellKeeper {
         /// The broker.
@@ -317,6 +324,10 @@ impl Shards {
             (Note::Unwatch, Some(me)) => Op::note(protocol::unwatch(name, &me)),
             (Note::QueueHere { ttl }, Some(me)) => Op::note(protocol::note_queue(name, me.address, ttl)),
             (Note::WakeQueue, Some(_)) => Op::LookForQueue,
+            (Note::ObservedHere { ttl }, Some(_)) => {
+                Op::ObserveHere { others: protocol::OBSERVER_PLACES - 1, kept: true, ttl }
+            }
+            (Note::TellObservers, Some(_)) => return self.look_for_observers(item, env),
             (Note::ForgetValue(id), _) => Op::note(protocol::forget_value(id)),
             (Note::TellKeeper(broker), Some(_)) => {
                 return self.common.outputs.push_back(Output::TellKeeper { broker, name: name.clone() });
@@ -326,6 +337,8 @@ impl Shards {
                 | Note::Unwatch
                 | Note::QueueHere { .. }
                 | Note::WakeQueue
+                | Note::ObservedHere { .. }
+                | Note::TellObservers
                 | Note::TellKeeper(_),
                 None,
             ) => return,
@@ -333,6 +346,18 @@ impl Shards {
         let shard = self.shard_of(name);
         if let Some(mut turn) = self.turn(shard, env) {
             turn.take(Job { item, asker: None, op });
+        }
+    }
+
+    /// Looks at which brokers a lock is observed, to tell them. Where much waits to be noted, it is left out: they look by themselves.
+    fn look_for_observers(&mut self, item: LockItem, env: &mut impl Env) {
+        let shard = self.shard_of(&item.name);
+        let Some(mut turn) = self.turn(shard, env) else { return };
+        if turn.shard.queues.has_many_notes() {
+            return;
+        }
+        for place in 0..protocol::OBSERVER_PLACES {
+            turn.take(Job { item: item.clone(), asker: None, op: Op::LookForObserver(place) });
         }
     }
 
@@ -442,7 +467,7 @@ impl<E: Env> Turn<'_, E> {
     fn bring(&mut self, settled: Vec<(Job, job::Outcome)>) {
         for (job, outcome) in settled {
             if let Some(broker) = outcome.wakes {
-                self.wake(broker, &job.item.name);
+                self.wake(broker, &job);
             }
             if let Some(reply) = outcome.reply {
                 self.answer(job.asker, reply);
@@ -453,10 +478,14 @@ impl<E: Env> Turn<'_, E> {
         }
     }
 
-    fn wake(&mut self, broker: SocketAddr, name: &LockName) {
-        // A release here has seen to the queue here.
+    fn wake(&mut self, broker: SocketAddr, job: &Job) {
+        let name = job.item.name.clone();
+        // A release here has seen to the queue here, and whoever observes here has been told.
         if self.common.settings.watcher.is_some_and(|me| me.address != broker) {
-            self.output(Output::Wake { broker, name: name.clone() });
+            self.output(match job.op {
+                Op::LookForObserver(_) => Output::TellObserver { broker, name },
+                _ => Output::Wake { broker, name },
+            });
         }
     }
 

@@ -232,6 +232,26 @@ pub fn look_for_queue(name: &LockName) -> Command {
     look_at(Key::Line(name.clone()), VALUE)
 }
 
+/// The places for brokers at which a lock is observed: others look again once a second, and are not told at once.
+pub const OBSERVER_PLACES: u8 = 16;
+
+/// Takes a place for a broker at which a lock is observed, if it is free.
+pub fn note_observer(name: &LockName, place: u8, watcher: &Watcher, ttl: u32) -> Command {
+    let Watcher { address, id } = watcher;
+    write_note(Key::Observer(place, name.clone()), Mode::IfMissing, ttl, Some(*id), address.to_string())
+}
+
+/// Notes it for longer, if the place is still its own.
+pub fn keep_observer(name: &LockName, place: u8, watcher: &Watcher, ttl: u32) -> Command {
+    let Watcher { address, id } = watcher;
+    write_note(Key::Observer(place, name.clone()), Mode::IfCas(Cas(*id)), ttl, Some(*id), address.to_string())
+}
+
+/// Reads which broker is to be told at this place when a lock has changed.
+pub fn look_for_observer(name: &LockName, place: u8) -> Command {
+    look_at(Key::Observer(place, name.clone()), VALUE)
+}
+
 /// Takes a place for a broker's note, if it is free.
 pub fn note_broker(place: u16, id: u64, note: &str) -> Command {
     write_note(Key::Broker(place), Mode::IfMissing, LIVES, Some(id), note.to_owned())

@@ -43,6 +43,11 @@ impl Queues {
         self.changes.len() >= MANY_CHANGES
     }
 
+    /// Returns true if so many notes wait that those which are not needed are left out.
+    pub(crate) fn has_many_notes(&self) -> bool {
+        self.notes.len() >= MAX_NOTES / 2
+    }
+
     /// Puts a job in line for a batch. Returns a note that has to make room.
     pub(crate) fn push(&mut self, job: Job) -> Option<Job> {
         match job.op.kind() {

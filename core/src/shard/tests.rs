@@ -150,7 +150,7 @@ impl Bench {
         self.shards.flush(&mut self.env);
         while let Some(output) = self.shards.output() {
             match output {
-                Output::TellKeeper { .. } => {}
+                Output::TellKeeper { .. } | Output::TellObserver { .. } => {}
                 Output::Answer { id, reply, .. } => {
                     assert_eq!(self.answers.insert(id, reply), None, "a request has one answer");
                 }

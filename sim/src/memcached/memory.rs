@@ -136,6 +136,7 @@ pub(super) fn key_bytes(prefix: u32, key: &Key) -> u32 {
             2 + number + bytes(item.name.as_str())
         }
         Key::Permits => 1,
+        Key::Observer(place, name) => 3 + digits((*place).into()) + bytes(name.as_str()),
         Key::Slots(name) | Key::Watcher(name) | Key::Line(name) => 2 + bytes(name.as_str()),
     };
     prefix + rest

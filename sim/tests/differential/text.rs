@@ -56,6 +56,7 @@ pub(crate) fn key(key: &Key) -> String {
         Key::Watcher(name) => format!("{PREFIX}W:{name}"),
         Key::Line(name) => format!("{PREFIX}H:{name}"),
         Key::Broker(place) => format!("{PREFIX}B:{place}"),
+        Key::Observer(place, name) => format!("{PREFIX}U:{place}:{name}"),
         Key::Value(id) => format!("{PREFIX}V:{}", id.get()),
     }
 }

@@ -181,6 +181,11 @@ impl MemcachedStore {
                         socket.send(&Hint::Free(WakeHint::of(&name)), broker);
                     }
                 }
+                Output::TellObserver { broker, name } => {
+                    if let Some(socket) = &self.wake_ups {
+                        socket.send(&Hint::Changed(WakeHint::of(&name)), broker);
+                    }
+                }
                 Output::TellKeeper { broker, name } => {
                     if let Some(socket) = &self.wake_ups {
                         socket.send(&Hint::Revoked(name), broker);
@@ -317,6 +322,7 @@ impl LockStore for MemcachedStore {
                 }
                 hint = next_hint(self.wake_ups.as_ref()) => events.push(match hint {
                     Hint::Free(hint) => StoreEvent::Woken(hint),
+                    Hint::Changed(hint) => StoreEvent::ChangedElsewhere(hint),
                     Hint::Revoked(name) => StoreEvent::RevokedElsewhere(name),
                 }),
                 () = sleep_until(due.unwrap_or_else(Moment::now)), if due.is_some() => {}

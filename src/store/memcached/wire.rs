@@ -95,6 +95,10 @@ impl Wire {
             Key::Slots(name) => join("R:", name.as_str()),
             Key::Watcher(name) => join("W:", name.as_str()),
             Key::Line(name) => join("H:", name.as_str()),
+            Key::Observer(place, name) => {
+                let mut digits = itoa::Buffer::new();
+                join("U:", &[digits.format(*place), ":", name.as_str()].concat())
+            }
             Key::Broker(place) => join("B:", itoa::Buffer::new().format(*place)),
             Key::Value(id) => join("V:", itoa::Buffer::new().format(id.get())),
         }
@@ -232,7 +236,7 @@ mod tests {
         #[test]
         fn every_name_has_keys_of_its_own(
             prefix in "[!-~]{0,48}",
-            names in prop::collection::hash_set("\\PC{1,32}|[SFLOBWHPQRV:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
+            names in prop::collection::hash_set("\\PC{1,32}|[SFLOBWHPQRVU:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
             epoch: u64,
         ) {
             let wire = Wire::new(&prefix);
@@ -251,7 +255,7 @@ mod tests {
                 let permit = LockItem { permit: Permit::new(MAX_PERMITS - 1), name: name.clone() };
                 let lock = LockItem::from(&name);
                 let of_item = [&lock, &permit].map(|item| [protocol::look(item), protocol::look_for_owner(item)]);
-                for command in of_item.into_iter().flatten().chain([protocol::look_for_slots(&name)]) {
+                for command in of_item.into_iter().flatten().chain([protocol::look_for_slots(&name), protocol::look_for_observer(&name, 15)]) {
                     let key = key(command);
                     prop_assert!(key.0.len() <= memcache::exp::MAX_KEY_LENGTH, "{} bytes", key.0.len());
                     prop_assert!(seen.insert(key), "{name:?} shares a key");
@@ -340,6 +344,9 @@ mod tests {
             (protocol::note_queue(name, watcher.address, 15), "ms lb:H:job 14 T15\r\n10.0.0.7:28553"),
             (protocol::look_for_queue(name), "mg lb:H:job u v"),
             (protocol::note_broker(7, 77, "2 0.1.0 here"), "ms lb:B:7 12 ME T15 E77\r\n2 0.1.0 here"),
+            (protocol::note_observer(name, 3, watcher, 10), "ms lb:U:3:job 14 ME T10 E77\r\n10.0.0.7:28553"),
+            (protocol::keep_observer(name, 3, watcher, 10), "ms lb:U:3:job 14 C77 T10 E77\r\n10.0.0.7:28553"),
+            (protocol::look_for_observer(name, 3), "mg lb:U:3:job u v"),
             (protocol::keep_noted(7, 77), "md lb:B:7 C77 I T15 E77"),
             (protocol::look_for_broker(7), "mg lb:B:7 u c t v"),
             (

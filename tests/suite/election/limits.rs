@@ -51,7 +51,7 @@ async fn so_many_observe_at_a_broker_and_no_more() {
         let mut stub = broker.stub().await;
         let request = || ObserveRequest { name: "a".to_owned() };
         let status = stub.observe(request()).await.unwrap_err();
-        assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "MAX_WAITERS"));
+        assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "MAX_OBSERVERS"));
         assert!(status.message().contains("--max-observers"), "{status:?}");
         drop(first);
         eventually(SOON, "there is room again", async || stub.observe(request()).await.is_ok()).await;

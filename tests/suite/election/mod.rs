@@ -4,6 +4,9 @@ mod client;
 mod commands;
 mod limits;
 mod observers;
+mod once;
+mod quotas;
+mod told;
 mod values;
 
 use std::time::{Duration, Instant};

@@ -43,12 +43,14 @@
 //   STORE_REFUSED         UNAVAILABLE         the store is not used until the operator mends it
 //   STORE_FULL            RESOURCE_EXHAUSTED  the store has no memory for another lock
 //   MAX_LOCKS             RESOURCE_EXHAUSTED  the broker holds as many locks as it may
-//   MAX_WAITERS           RESOURCE_EXHAUSTED  as many wait at the broker, or observe, as may
+//   MAX_WAITERS           RESOURCE_EXHAUSTED  as many wait at the broker as may
+//   MAX_OBSERVERS         RESOURCE_EXHAUSTED  as many streams observe locks at the broker as may
 //   MAX_CONCURRENT_RPCS   RESOURCE_EXHAUSTED  as many calls are under way as may be
 //   MAX_STREAMS           RESOURCE_EXHAUSTED  as many streams are open at the broker as may be
 //   QUOTA_LOCKS           RESOURCE_EXHAUSTED  the caller has as many locks here as its quota allows
 //   QUOTA_WAITERS         RESOURCE_EXHAUSTED  as many of the caller's requests wait here as its quota allows
-//   QUOTA_RATE            RESOURCE_EXHAUSTED  the caller asks for locks more often than its quota allows
+//   QUOTA_OBSERVERS       RESOURCE_EXHAUSTED  as many of the caller's streams observe locks here as its quota allows
+//   QUOTA_RATE            RESOURCE_EXHAUSTED  the caller asks more often than its quota allows
 //   REQUEST_INCOMPLETE    DEADLINE_EXCEEDED   the request did not come whole within a time
 //   DEADLINE_OVER         DEADLINE_EXCEEDED   the call's deadline is over
 //   LOST_EXPIRED          ABORTED             after `lost`: no renewal got through in time

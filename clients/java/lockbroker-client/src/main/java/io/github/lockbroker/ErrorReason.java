@@ -63,6 +63,9 @@ public final class ErrorReason {
   /** As many wait at the broker as may ({@code --max-waiters}). */
   public static final String MAX_WAITERS = "MAX_WAITERS";
 
+  /** As many streams observe locks at the broker as may ({@code --max-observers}). */
+  public static final String MAX_OBSERVERS = "MAX_OBSERVERS";
+
   /** As many calls are under way as may be ({@code --max-concurrent-rpcs}). */
   public static final String MAX_CONCURRENT_RPCS = "MAX_CONCURRENT_RPCS";
 
@@ -75,7 +78,10 @@ public final class ErrorReason {
   /** As many of the caller's requests wait here as its quota allows. */
   public static final String QUOTA_WAITERS = "QUOTA_WAITERS";
 
-  /** The caller asks for locks more often than its quota allows. */
+  /** As many of the caller's streams observe locks here as its quota allows. */
+  public static final String QUOTA_OBSERVERS = "QUOTA_OBSERVERS";
+
+  /** The caller asks more often than its quota allows. */
   public static final String QUOTA_RATE = "QUOTA_RATE";
 
   /** The request did not come whole within 30 s, or a Session's {@code open} within 10 s. */
