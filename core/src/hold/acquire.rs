@@ -212,6 +212,11 @@ impl Attempt {
         if let Way::Sharing(search) = self.way { search.gate() } else { None }
     }
 
+    /// Returns true if it goes on from an intent, which keeps others out.
+    pub(super) fn is_on_intent(&self) -> bool {
+        matches!(self.way, Way::Occupying(_)) || self.gate().is_some()
+    }
+
     /// Returns the T of the item that it creates.
     fn life<E: Env>(&self, me: HoldKey, cx: &Cx<'_, E>) -> u32 {
         if let Way::Sharing(search) = self.way { search.life() } else { cx.fresh_item_ttl(me) }

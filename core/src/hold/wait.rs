@@ -256,6 +256,11 @@ impl Waiting {
         self.asked
     }
 
+    /// Returns true if its item keeps others out, until those have gone who have permits.
+    pub(crate) fn keeps_others_out(&self) -> bool {
+        self.intent.is_some() || self.attempt.as_ref().is_some_and(Attempt::is_on_intent)
+    }
+
     /// Brings it into its normal form, in which it has told its place for the last time. Returns when it would have told it
     /// again.
     pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) -> Time {
