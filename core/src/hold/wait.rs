@@ -90,7 +90,8 @@ impl Waiting {
                 self.was_closed = matches!(outcome, Outcome::Closed);
                 self.intent = if let Outcome::Intent(intent) = outcome { Some(intent) } else { None };
                 self.failures = 0;
-                let pause = cx.polled(&name, attempt.sent, None);
+                // A permit that was let go meanwhile may stand behind where the search was then.
+                let pause = cx.polled(&name, attempt.began, None);
                 // What comes of it may bring the next poll forward.
                 cx.watch(&name, pause);
             }
