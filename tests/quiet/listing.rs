@@ -67,7 +67,7 @@ async fn listed_soon(number: usize, within: Duration) {
     let mut times: Vec<_> = lists.iter().map(|(took, _)| *took).collect();
     times.sort_unstable();
     println!("list: {:.2?} ({:.2?} to {:.2?})", times[times.len() / 2], times[0], times[times.len() - 1]);
-    assert!(lists.iter().all(|(took, count)| *took < within && *count >= number), "{lists:?}");
+    assert!(times[times.len() / 2] < within && lists.iter().all(|(_, count)| *count >= number), "{lists:?}");
     // An optimised broker: 1.2 ms and 3.3. A debug build has the processors to itself for milliseconds.
     assert!(beside < 10.0 * alone + 500.0, "{beside} ms beside lists, {alone} ms alone");
 }
