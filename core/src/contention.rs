@@ -226,7 +226,7 @@ impl<E: Env> Cx<'_, E> {
         }
     }
 
-    /// Notes that the store was asked for the queue by a command sent at `sent`, in vain. Returns for how long it is left
+    /// Notes that the store was asked for the queue by commands of which the first was sent at `sent`, in vain. Returns for how long it is left
     /// alone now: `pause`, or, if there is none, the interval of the first.
     pub(crate) fn polled(&mut self, name: &LockName, sent: Time, pause: Option<Duration>) -> Duration {
         let default = self.core.settings.poll_interval;

@@ -4,6 +4,7 @@ use crate::Time;
 use crate::broker::Broker;
 use crate::hold::State;
 use crate::lock::{FencingToken, GrantId, LingerId, LockItem, LockName, Owner};
+use crate::request::Access;
 
 /// The number of slots that are looked at in one go: some ten microseconds, for which everybody else waits.
 const SLOTS_AT_ONCE: u32 = 1024;
@@ -28,6 +29,10 @@ pub struct SeenWaiter {
     pub owner: Owner,
     /// When it asked.
     pub since: Time,
+    /// With whom it would share the lock.
+    pub access: Access,
+    /// True if its item keeps others out, until those have gone who have permits.
+    pub keeps_others_out: bool,
 }
 
 /// A place in the table of a broker, from which a list goes on.
@@ -80,8 +85,14 @@ impl Broker {
             if let State::Waiting(waiting) = &hold.state
                 && which.has(&hold.name)
             {
-                let (ticket, since) = (waiting.ticket(), waiting.asked());
-                found.push(SeenWaiter { name: hold.name.clone(), ticket, owner: hold.owner.clone(), since });
+                found.push(SeenWaiter {
+                    name: hold.name.clone(),
+                    ticket: waiting.ticket(),
+                    owner: hold.owner.clone(),
+                    since: waiting.asked(),
+                    access: hold.access,
+                    keeps_others_out: waiting.keeps_others_out(),
+                });
             }
         }
         let next = from.0.saturating_add(SLOTS_AT_ONCE);

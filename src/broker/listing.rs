@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use lockbroker_core::listing::{Cursor, Kept, SeenWaiter, Which};
+use lockbroker_core::request::Access;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{spawn_blocking, yield_now};
 
 use super::Broker;
 use crate::lock::{LockName, Owner};
-use crate::store::{Chunk, ListError, Listed, Listing, StoreError};
+use crate::store::{Chunk, ItemState, ListError, Listed, Listing, StoreError};
 use crate::times::now;
 
 /// One that waits for a lock at this broker.
@@ -25,6 +26,38 @@ pub struct Waiter {
     pub owner: Owner,
     /// The time since it asked.
     pub waited: Duration,
+    /// With whom it would share the lock.
+    pub access: Access,
+    /// True if it keeps others out until it has the lock: it waits for those who have permits.
+    pub keeps_others_out: bool,
+}
+
+/// The state of a lock or a permit, as people are shown it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShownState {
+    /// Somebody holds it.
+    Held,
+    /// Somebody waits for those who have permits of it, and lets no new ones in.
+    Claimed,
+    /// It was released, and nobody can have it yet.
+    Lingering,
+    /// It was revoked, and nobody can have it until its holder does not believe in it any more.
+    Revoked,
+}
+
+impl ShownState {
+    /// Returns what a lock is that is listed so. The item of one who waits looks as a holder's. But nobody holds a lock beside
+    /// those who have permits of it, and a token is noted only of a holder. (For a moment both are there when a reader
+    /// is turned away.)
+    pub fn of(listed: &Listed, kept: Option<Kept>) -> ShownState {
+        let is_granted = kept.is_some() || listed.label.token.is_some();
+        match listed.state {
+            ItemState::Held(_) if listed.beside_permits && !is_granted => ShownState::Claimed,
+            ItemState::Held(_) => ShownState::Held,
+            ItemState::Lingering(id) if id.is_revocation() => ShownState::Revoked,
+            ItemState::Lingering(_) => ShownState::Lingering,
+        }
+    }
 }
 
 /// A part of a list, in the order of the names.
@@ -107,10 +140,11 @@ pub fn in_order(mut found: Vec<SeenWaiter>, limit: usize) -> (Vec<Waiter>, usize
     found.sort_unstable_by(|a, b| (&a.name, a.ticket).cmp(&(&b.name, b.ticket)));
     let (total, now) = (found.len(), now());
     let (mut last, mut position) = (None, 0);
-    let placed = found.into_iter().take(limit).map(|SeenWaiter { name, owner, since, .. }| {
-        position = if last.as_ref() == Some(&name) { position + 1 } else { 1 };
-        last = Some(name.clone());
-        Waiter { name, position, owner, waited: now.since(since) }
-    });
+    let placed =
+        found.into_iter().take(limit).map(|SeenWaiter { name, owner, since, access, keeps_others_out, .. }| {
+            position = if last.as_ref() == Some(&name) { position + 1 } else { 1 };
+            last = Some(name.clone());
+            Waiter { name, position, owner, waited: now.since(since), access, keeps_others_out }
+        });
     (placed.collect(), total)
 }

@@ -25,7 +25,7 @@ pub use lockbroker_core::request::{
 pub use lockbroker_core::{Item, MOST_TOGETHER, Seen, StreamKey, Time};
 
 use self::engine::{Answer, Engine};
-pub use self::listing::{KnownChunk, Waiter, in_order};
+pub use self::listing::{KnownChunk, ShownState, Waiter, in_order};
 pub(crate) use self::observe::going_away;
 pub use self::observe::{Observed, ObservedState, Observing};
 pub use self::overview::{Overview, Totals};

@@ -297,10 +297,11 @@ impl Looker {
     }
 }
 
-/// Looks at the permits of a lock that several may share. `alone`: the item of who has it alone, or waits for that.
+/// Looks at the permits of a lock that several may share. `alone`: the item of who has it alone, or, where there are permits, waits
+/// for that.
 async fn shared(broker: &Broker, name: &LockName, alone: Option<(ItemState, Duration)>) -> Result<Observed, Failure> {
     let permits = broker.look_at_permits(name).await?.map(|permits| (permits.state, permits.expires_in));
-    let Some((state, expires_in)) = alone.or(permits) else { return Ok(Observed::only(ObservedState::Free)) };
+    let Some((state, expires_in)) = permits.or(alone) else { return Ok(Observed::only(ObservedState::Free)) };
     let expires = Some(Instant::now() + expires_in);
     Ok(Observed { expires, ..Observed::only(ObservedState::Taken(state)) })
 }

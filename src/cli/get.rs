@@ -52,6 +52,9 @@ fn text(lock: &LockInfo) -> String {
         let owner = if lock.owner.is_empty() { "unknown" } else { &lock.owner };
         text += &format!("owner: {owner}\n");
     }
+    if lock.claimed {
+        text += "claimed: somebody waits for those who share it, and lets no new ones in\n";
+    }
     if let Some(token) = lock.fencing_token {
         text += &format!("fencing token: {token}\n");
     }
@@ -78,7 +81,9 @@ fn json(args: &GetArgs, lock: &LockInfo) -> serde_json::Value {
         "fencing_token": lock.fencing_token,
         "held_for_seconds": lock.held_for.map(|span| span.as_secs_f64()),
         "etag": lock.etag,
-        "shared_count": lock.shared_count,
+        // Of one permit nobody counts the others.
+        "shared_count": args.permit.is_none().then_some(lock.shared_count),
+        "claimed": args.permit.is_none().then_some(lock.claimed),
     })
 }
 

@@ -13,8 +13,8 @@ use crate::proto::{ListLocksRequest, ListLocksResponse, LockInfo};
 /// Show who has which locks
 ///
 /// Lists what the store has, whichever broker granted it, also if that broker has died. Of a lock that several share, each permit is an
-/// entry. A lock that is acquired or released
-/// meanwhile may be missing.
+/// entry. Nobody holds a lock that is claimed: somebody waits for those who share it, and lets no new ones in. A lock that is acquired or
+/// released meanwhile may be missing.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 answered, whatever the answer; 69 no broker, or none that can do it; 77 refused, by \
@@ -51,6 +51,7 @@ async fn locks(args: &ListArgs, connector: &Connector) -> Result<List<LockInfo>,
 fn state(lock: &LockInfo) -> &'static str {
     match lock.state() {
         State::Held => "held",
+        State::Claimed => "claimed",
         State::Lingering => "lingering",
         State::Revoked => "revoked",
         State::Free => "free",

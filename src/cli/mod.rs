@@ -9,6 +9,7 @@ pub mod get;
 pub mod health;
 pub mod list;
 mod lists;
+mod misuse;
 pub mod observe;
 mod processes;
 pub mod revoke;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-use super::common::{NOT_EXECUTABLE, ServerArgs, fail};
+use super::common::{NOT_EXECUTABLE, ServerArgs, USAGE, fail};
+use super::misuse::misuse;
 use super::processes::{Children, parent};
 use super::signals::{Signals, code_of};
 use super::supervise::{Ended, supervise};
@@ -130,6 +131,10 @@ impl FromStr for MaxWait {
 
 /// Runs the command.
 pub async fn run(args: RunArgs) -> ExitCode {
+    if let Some(why) = misuse(&args) {
+        say(why);
+        return USAGE.into();
+    }
     hold_and_run(&args).await.unwrap_or_else(|error| fail(&error))
 }
 

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::common::ServerArgs;
 use super::lists::{Entry, Failed, Key, List, ShowArgs, as_seconds, ask, plain, seconds};
 use crate::client::Connector;
+use crate::lock::MAX_PERMITS;
+use crate::proto::lock_spec::Mode;
 use crate::proto::{ListWaitersRequest, ListWaitersResponse, WaiterInfo};
 
 /// Show who waits for a lock, at each broker
@@ -86,22 +88,56 @@ async fn waiters_at(args: &WaitersArgs, connector: &Connector) -> Result<(Vec<Wa
     Ok((waiters, total))
 }
 
+fn mode(waiter: &WaiterInfo) -> Option<&'static str> {
+    match waiter.mode() {
+        Mode::Exclusive => Some("exclusive"),
+        Mode::Shared => Some("shared"),
+        // A broker of an earlier version does not say.
+        Mode::Unspecified => None,
+    }
+}
+
+/// Says how somebody wants the lock, and if it lets others in before.
+fn wants(waiter: &WaiterInfo) -> String {
+    let &WaiterInfo { limit, weight, keeps_others_out, .. } = waiter;
+    let mut wants = match waiter.mode() {
+        Mode::Exclusive => "alone".to_owned(),
+        Mode::Shared => "shared".to_owned(),
+        Mode::Unspecified => "-".to_owned(),
+    };
+    if (1..MAX_PERMITS.into()).contains(&limit) {
+        wants += &format!(", limit {limit}");
+    }
+    if weight > 1 {
+        wants += &format!(", {weight} permits");
+    }
+    if keeps_others_out {
+        wants += ", keeps others out";
+    }
+    wants
+}
+
 impl Entry for Waiting {
-    const COLUMNS: &'static [&'static str] = &["NAME", "PLACE", "OWNER", "WAITED", "BROKER"];
+    const COLUMNS: &'static [&'static str] = &["NAME", "PLACE", "WANTS", "OWNER", "WAITED", "BROKER"];
 
     fn key(&self) -> Key {
         [self.waiter.name.clone(), self.broker.clone(), self.waiter.owner.clone()]
     }
 
     fn cells(&self) -> Vec<String> {
-        let WaiterInfo { name, position, owner, waited_for } = &self.waiter;
-        vec![plain(name), position.to_string(), plain(owner), seconds(*waited_for), plain(&self.broker)]
+        let WaiterInfo { name, position, owner, waited_for, .. } = &self.waiter;
+        let (place, wants) = (position.to_string(), wants(&self.waiter));
+        vec![plain(name), place, wants, plain(owner), seconds(*waited_for), plain(&self.broker)]
     }
 
     fn json(&self) -> Value {
         json!({
             "name": self.waiter.name,
             "position": self.waiter.position,
+            "mode": mode(&self.waiter),
+            "limit": (self.waiter.limit > 0).then_some(self.waiter.limit),
+            "weight": (self.waiter.weight > 0).then_some(self.waiter.weight),
+            "keeps_others_out": self.waiter.keeps_others_out,
             "owner": self.waiter.owner,
             "waited_for_seconds": as_seconds(self.waiter.waited_for),
             "broker": self.broker,

@@ -50,7 +50,7 @@ use metrics::ServerMetrics;
 use origin::Origins;
 use shed::Shed;
 pub use socket::Socket;
-pub use watched::{Lock, LockState, Part, Watched};
+pub use watched::{Lock, Part, Watched};
 
 const LOCK_SERVICE: &str = SERVICE_NAME;
 const LOCK_ADMIN: &str = lock_admin_server::SERVICE_NAME;

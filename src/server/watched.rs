@@ -6,9 +6,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aside::aside;
-use crate::broker::{Broker, Kept, KnownChunk, Overview, Waiter, Which, moment};
+use crate::broker::{Broker, Kept, KnownChunk, Overview, ShownState, Waiter, Which, moment};
 use crate::lock::{FencingToken, LockItem, LockName, Owner, Permit};
-use crate::store::{ItemState, ListError, Listed, Listing};
+use crate::store::{ListError, Listed, Listing};
 use crate::times::since_date;
 
 /// The interface through which the page sees the broker. Nothing here changes anything.
@@ -57,7 +57,7 @@ pub struct Lock {
     /// The permit, if several share the lock.
     pub permit: Option<Permit>,
     /// Its state.
-    pub state: LockState,
+    pub state: ShownState,
     /// The holder's label, where it is known.
     pub owner: Owner,
     /// The fencing token, where it is known.
@@ -68,26 +68,11 @@ pub struct Lock {
     pub expires_in: Duration,
 }
 
-/// The state of a lock that is not free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LockState {
-    /// Somebody holds it.
-    Held,
-    /// It was released, and nobody can have it yet.
-    Lingering,
-    /// It was revoked, and nobody can have it until its holder does not believe in it any more.
-    Revoked,
-}
-
 impl Lock {
     /// Makes it of what the store knows, and of what the broker does where it keeps the lock.
-    fn new(Listed { item, state, label, expires_in }: Listed, kept: Option<Kept>) -> Lock {
-        let LockItem { name, permit } = item;
-        let state = match state {
-            ItemState::Held(_) => LockState::Held,
-            ItemState::Lingering(id) if id.is_revocation() => LockState::Revoked,
-            ItemState::Lingering(_) => LockState::Lingering,
-        };
+    fn new(listed: Listed, kept: Option<Kept>) -> Lock {
+        let state = ShownState::of(&listed, kept);
+        let Listed { item: LockItem { name, permit }, label, expires_in, .. } = listed;
         let token = kept.map(|kept| kept.token).or(label.token);
         let held_for = kept
             .and_then(|kept| kept.since)

@@ -10,12 +10,13 @@ use tracing::Span;
 use super::chunks::Chunks;
 use super::{Arrival, Service, parse, reply};
 use crate::audit;
-use crate::broker::{Failure, Kept, KnownChunk, Revoked, Waiter, Which, in_order};
+use crate::broker::{Access, Failure, Kept, KnownChunk, Revoked, ShownState, Waiter, Which, in_order};
 use crate::client::ErrorReason;
 use crate::etag::etag;
 use crate::lock::{LockItem, LockName};
 use crate::policy::Action;
 use crate::proto::lock_admin_server::LockAdmin;
+use crate::proto::lock_spec::Mode;
 use crate::proto::{
     ListLocksRequest, ListLocksResponse, ListWaitersRequest, ListWaitersResponse, LockInfo, RevokeLockRequest,
     RevokeLockResponse, WaiterInfo,
@@ -133,26 +134,40 @@ fn shown(number: usize) -> i32 {
 
 /// Shows a lock as the store has it, and as it is known here where it is kept here.
 fn lock((listed, kept): (Listed, Option<Kept>)) -> LockInfo {
-    let Listed { item: LockItem { name, permit }, state, mut label, expires_in } = listed;
+    let shown = ShownState::of(&listed, kept);
+    let Listed { item: LockItem { name, permit }, state, mut label, expires_in, .. } = listed;
     label.token = kept.map(|kept| kept.token).or(label.token);
+    // Nobody can revoke a claim. And where it becomes a grant under the same id, the entry is another one.
+    let etag = if shown == ShownState::Claimed { String::new() } else { etag(state).shown() };
     LockInfo {
         name: name.as_str().to_owned(),
-        state: reply::state_of(state).into(),
+        state: reply::state_of_listed(shown).into(),
         free_within: Some(reply::span(expires_in)),
         fencing_token: reply::token_of(&label),
         held_for: reply::held_for(kept.and_then(|kept| kept.since), &label),
         owner: label.owner.as_str().to_owned(),
-        etag: etag(state).shown(),
+        etag,
         permit: permit.map(|permit| permit.get().into()),
     }
 }
 
 fn waiters(found: Vec<Waiter>, total: usize) -> ListWaitersResponse {
-    let waiter = |Waiter { name, position, owner, waited }: Waiter| WaiterInfo {
+    ListWaitersResponse { waiters: found.into_iter().map(waiter).collect(), total: shown(total) }
+}
+
+fn waiter(Waiter { name, position, owner, waited, access, keeps_others_out }: Waiter) -> WaiterInfo {
+    let (mode, limit, weight) = match access {
+        Access::Alone => (Mode::Exclusive, 0, 0),
+        Access::Shared { limit, weight } => (Mode::Shared, limit.into(), weight.into()),
+    };
+    WaiterInfo {
         name: name.as_str().to_owned(),
         position: shown(position),
         owner: owner.as_str().to_owned(),
         waited_for: Some(reply::span(waited)),
-    };
-    ListWaitersResponse { waiters: found.into_iter().map(waiter).collect(), total: shown(total) }
+        mode: mode.into(),
+        limit,
+        weight,
+        keeps_others_out,
+    }
 }

@@ -119,7 +119,9 @@ fn max_wait(sent: prost_types::Duration, field: &str) -> Result<Option<Duration>
 
 fn within(span: Duration, least: Duration, most: Duration, field: &str) -> Result<Duration, Status> {
     if span < least || span > most {
-        return Err(invalid(field, format!("is {span:?}; it may be {least:?} to {most:?}")));
+        // No time at all would be written in nanoseconds.
+        let least = if least.is_zero() { "0s".to_owned() } else { format!("{least:?}") };
+        return Err(invalid(field, format!("is {span:?}; it may be {least} to {most:?}")));
     }
     Ok(span)
 }

@@ -7,7 +7,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::broker::{
-    Cause, Ended, Event, Failure, LeaseRenewal, LostReason, Reason, Revoked, Seen, SeenPermits, Time, Together, moment,
+    Cause, Ended, Event, Failure, LeaseRenewal, LostReason, Reason, Revoked, Seen, SeenPermits, ShownState, Time,
+    Together, moment,
 };
 use crate::client::{ERROR_DOMAIN, ErrorReason};
 use crate::clock::{Moment, less_drift};
@@ -255,17 +256,27 @@ pub(super) fn seen(seen: Seen, arrived: Moment) -> GetLockResponse {
     }
 }
 
-/// Adds what the permits of a lock showed to what the lock itself did.
+/// Converts what the permits of a lock showed, of which nobody is known to have it alone.
 pub(super) fn seen_shared(look: GetLockResponse, permits: SeenPermits) -> GetLockResponse {
     let SeenPermits { held, state, expires_in } = permits;
-    let shared_count = i32::try_from(held).unwrap_or(i32::MAX);
-    match look.state() {
-        get_lock_response::State::Free => {
-            let (state, free_within) = (state_of(state).into(), Some(span(expires_in)));
-            GetLockResponse { state, free_within, shared_count, ..look }
-        }
-        // One who wants it for himself alone waits for these, and lets no others in.
-        _ => GetLockResponse { shared_count, ..look },
+    GetLockResponse {
+        state: state_of(state).into(),
+        free_within: Some(span(expires_in)),
+        expires_after_request: look.expires_after_request,
+        shared_count: i32::try_from(held).unwrap_or(i32::MAX),
+        // Whoever has the item of the lock itself waits for these, and lets no others in.
+        claimed: look.state() != get_lock_response::State::Free,
+        ..Default::default()
+    }
+}
+
+/// Returns what the state of a listed lock is called on the wire.
+pub(super) fn state_of_listed(state: ShownState) -> get_lock_response::State {
+    match state {
+        ShownState::Held => get_lock_response::State::Held,
+        ShownState::Claimed => get_lock_response::State::Claimed,
+        ShownState::Lingering => get_lock_response::State::Lingering,
+        ShownState::Revoked => get_lock_response::State::Revoked,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Keeps the first of many by their names and permits, in room for these alone, and counts all.
+//! Keeps the first of many by their names and permits, in room for these alone, and counts all. Notes beside which locks
+//! permits stand.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -9,13 +10,15 @@ use crate::lock::LockItem;
 pub(super) trait Named {
     /// Returns the lock, or the permit.
     fn item(&self) -> &LockItem;
+    /// Takes note that somebody has a permit of the same lock.
+    fn stands_beside_permits(&mut self);
 }
 
 /// The first by their names and permits of those that were added, and the number of all.
 #[derive(Debug)]
 pub(super) struct First<T: Named> {
     most: usize,
-    /// The last of them is at the top.
+    /// One more than these: a permit of the last one may stand behind it. The last of them is at the top.
     kept: BinaryHeap<ByName<T>>,
     added: usize,
 }
@@ -32,7 +35,7 @@ impl<T: Named> First<T> {
     /// Adds one, in the place of the last one where there is no more room.
     pub(super) fn add(&mut self, one: T) {
         self.added += 1;
-        if self.kept.len() < self.most {
+        if self.kept.len() <= self.most {
             self.kept.push(ByName(one));
         } else if let Some(mut last) = self.kept.peek_mut()
             && one.item() < last.0.item()
@@ -43,9 +46,17 @@ impl<T: Named> First<T> {
 
     /// Returns those that are kept, in the order of their names and permits, and the number of all that were added.
     pub(super) fn into_sorted(self) -> (Vec<T>, usize) {
-        let mut kept = self.kept.into_vec();
-        kept.sort_unstable();
-        (kept.into_iter().map(|ByName(one)| one).collect(), self.added)
+        let mut kept: Vec<T> = self.kept.into_vec().into_iter().map(|ByName(one)| one).collect();
+        kept.sort_unstable_by(|one, other| one.item().cmp(other.item()));
+        // The lock itself comes before its permits.
+        for at in 1..kept.len() {
+            let [one, next] = &mut kept[at - 1..=at] else { continue };
+            if one.item().permit.is_none() && one.item().name == next.item().name {
+                one.stands_beside_permits();
+            }
+        }
+        kept.truncate(self.most);
+        (kept, self.added)
     }
 }
 
@@ -71,14 +82,20 @@ impl<T: Named> Eq for ByName<T> {}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::lock::{LockName, Permit};
 
-    impl Named for LockItem {
+    impl Named for (LockItem, bool) {
         fn item(&self) -> &LockItem {
-            self
+            &self.0
+        }
+
+        fn stands_beside_permits(&mut self) {
+            self.1 = true;
         }
     }
 
@@ -88,17 +105,16 @@ mod tests {
             items in prop::collection::vec(("[a-c]{1,4}", prop::option::of(0..12u16)), 0..50),
             most in 0usize..20,
         ) {
+            // A store has each once.
+            let items: BTreeSet<_> = items.into_iter().collect();
             let item = |(name, permit): &(String, Option<u16>)| {
-                LockItem { name: LockName::new(name).unwrap(), permit: permit.and_then(Permit::new) }
+                let beside = permit.is_none() && items.iter().any(|of| of.0 == *name && of.1.is_some());
+                (LockItem { name: LockName::new(name).unwrap(), permit: permit.and_then(Permit::new) }, beside)
             };
             let mut first = First::new(most);
-            items.iter().for_each(|of| first.add(item(of)));
-            // The lock itself comes before its permits.
-            let mut expected = items.clone();
-            expected.sort_unstable();
-            expected.truncate(most);
+            items.iter().for_each(|of| first.add((item(of).0, false)));
             let (kept, added) = first.into_sorted();
-            prop_assert_eq!((kept, added), (expected.iter().map(item).collect(), items.len()));
+            prop_assert_eq!((kept, added), (items.iter().take(most).map(item).collect(), items.len()));
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Listed {
     pub label: Label,
     /// The longest time until the item is gone if nobody renews it.
     pub expires_in: Duration,
+    /// True of the lock itself if somebody has a permit of it, or one lingers.
+    pub beside_permits: bool,
 }
 
 /// A part of a list.

@@ -450,7 +450,7 @@ async fn the_command_line_shows_both() {
     let table = done(&["waiters", "--server", &both, "b \u{1f512}"]);
     assert_eq!(
         table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" "),
-        "NAME PLACE OWNER WAITED BROKER"
+        "NAME PLACE WANTS OWNER WAITED BROKER"
     );
     assert!(brokers.both().iter().all(|url| table.contains(url)) && table.lines().count() == 3, "{table}");
     let json = done(&["waiters", "--json", "--prefix", "", "--server", &second.url()]);

@@ -137,7 +137,7 @@ async fn run_is_done_at_once_and_the_lock_stays_closed() {
     grant.closed_for(MIN_HOLD, SLACK, &mut next).await;
     let wrong = run(&["run", "--server", &url, "--at-least", "2h", "job", "--", "true"]);
     let said = String::from_utf8(wrong.stderr).unwrap();
-    assert!(said.contains("--at-least is 7200s; it may be 0ns to 3600s"), "{said}");
+    assert!(said.contains("--at-least is 7200s; it may be 0s to 3600s"), "{said}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A real `lockbroker serve` process.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -210,10 +211,16 @@ fn threads() -> String {
     (1 + number % 2).to_string()
 }
 
+/// Returns the binary under test. Tests that measure take the one that `LOCKBROKER_TEST_BROKER` names: an optimised one.
+fn binary() -> OsString {
+    let named = std::env::var_os("LOCKBROKER_TEST_BROKER").filter(|_| module_path!().starts_with("quiet"));
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_lockbroker").into())
+}
+
 /// Makes a command of the binary under test, without the settings of the person who runs the tests, except for the
 /// rule that it is to break.
 pub fn lockbroker(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockbroker"));
+    let mut command = Command::new(binary());
     let ours = |name: &str| ["LOCKBROKER_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix));
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy()) && name != "LOCKBROKER_MUTATION")

@@ -402,7 +402,9 @@ impl Client {
             proto::get_lock_response::State::Held => LockState::Held,
             proto::get_lock_response::State::Lingering => LockState::Lingering,
             proto::get_lock_response::State::Revoked => LockState::Revoked,
-            proto::get_lock_response::State::Unspecified => return Err(unexpected(name, "a lock without a state")),
+            proto::get_lock_response::State::Claimed | proto::get_lock_response::State::Unspecified => {
+                return Err(unexpected(name, "a lock without a state"));
+            }
         };
         Ok(LockInfo {
             state,
@@ -413,6 +415,7 @@ impl Client {
             held_for: answer.held_for.as_ref().and_then(from_wire),
             etag: answer.etag,
             shared_count: u32::try_from(answer.shared_count).unwrap_or_default(),
+            claimed: answer.claimed,
         })
     }
 
@@ -450,9 +453,11 @@ pub struct LockInfo {
     pub held_for: Option<Duration>,
     /// Names what the lock is now, for those who revoke it. Empty for a lock that is shared: each permit has one of its own.
     pub etag: String,
-    /// The number of permits that are held, if the lock is [shared](Acquire::shared), and neither a lock id nor a permit was asked
-    /// about.
+    /// The number of permits that are held, if the lock is [shared](Acquire::shared). Always 0 where a lock id or a permit was asked
+    /// about: then all the rest is about that permit.
     pub shared_count: u32,
+    /// True if the lock is shared, and somebody waits for those who share it and lets no new ones in.
+    pub claimed: bool,
 }
 
 /// The state of a lock.

@@ -25,6 +25,9 @@ const LEAVING: Duration = Duration::from_millis(50);
 pub(super) struct Attempt {
     /// Fresh for each attempt (R5): what is still under way of an earlier one touches nothing.
     pub(super) id: GrantId,
+    /// When its first command was sent. What was let go since then it may have looked at before.
+    pub(super) began: Time,
+    /// When its last command was sent.
     pub(super) sent: Time,
     /// When to give it up.
     limit: Option<Time>,
@@ -82,7 +85,7 @@ impl Attempt {
                 cx.hold_mut(me).permit = None;
                 let (id, ttl) = (cx.env.grant_id(), cx.intent_ttl(me));
                 cx.ask(me, Request::Grant { id, ttl });
-                Attempt { id, sent: cx.now, limit, way: Way::Alone }
+                Attempt { id, began: cx.now, sent: cx.now, limit, way: Way::Alone }
             }
         }
     }
@@ -106,7 +109,7 @@ impl Attempt {
         cx: &mut Cx<'_, E>,
     ) -> Attempt {
         let id = cx.env.grant_id();
-        let mut attempt = Attempt { id, sent: cx.now, limit, way: Way::Sharing(search) };
+        let mut attempt = Attempt { id, began: cx.now, sent: cx.now, limit, way: Way::Sharing(search) };
         attempt.share(me, search, request, cx);
         attempt
     }
@@ -115,7 +118,7 @@ impl Attempt {
     pub(super) fn occupy<E: Env>(me: HoldKey, intent: Intent, deadline: Option<Time>, cx: &mut Cx<'_, E>) -> Attempt {
         let Intent { id, besides, .. } = intent;
         let limit = deadline.map(|deadline| deadline + LAST_ATTEMPT);
-        let mut attempt = Attempt { id, sent: cx.now, limit, way: Way::Alone };
+        let mut attempt = Attempt { id, began: cx.now, sent: cx.now, limit, way: Way::Alone };
         attempt.ask_to_occupy(me, besides, cx);
         attempt
     }
@@ -210,6 +213,11 @@ impl Attempt {
     /// Returns the id of the lock's own item, where that is ours and keeps others out while a permit is looked for.
     fn gate(&self) -> Option<GrantId> {
         if let Way::Sharing(search) = self.way { search.gate() } else { None }
+    }
+
+    /// Returns true if it goes on from an intent, which keeps others out.
+    pub(super) fn is_on_intent(&self) -> bool {
+        matches!(self.way, Way::Occupying(_)) || self.gate().is_some()
     }
 
     /// Returns the T of the item that it creates.
@@ -347,6 +355,8 @@ impl Attempt {
     pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
         form.grant(&mut self.id);
         form.since(&mut self.sent, span);
+        // It only says when the queue asks again, whose own time says as much here.
+        self.began = self.sent;
         form.pause(&mut self.limit);
         if let Way::Sharing(search) = &mut self.way {
             search.normalise(form);

@@ -90,7 +90,8 @@ impl Waiting {
                 self.was_closed = matches!(outcome, Outcome::Closed);
                 self.intent = if let Outcome::Intent(intent) = outcome { Some(intent) } else { None };
                 self.failures = 0;
-                let pause = cx.polled(&name, attempt.sent, None);
+                // A permit that was let go meanwhile may stand behind where the search was then.
+                let pause = cx.polled(&name, attempt.began, None);
                 // What comes of it may bring the next poll forward.
                 cx.watch(&name, pause);
             }
@@ -254,6 +255,11 @@ impl Waiting {
     /// Returns when it was asked for.
     pub(crate) fn asked(&self) -> Time {
         self.asked
+    }
+
+    /// Returns true if its item keeps others out, until those have gone who have permits.
+    pub(crate) fn keeps_others_out(&self) -> bool {
+        self.intent.is_some() || self.attempt.as_ref().is_some_and(Attempt::is_on_intent)
     }
 
     /// Brings it into its normal form, in which it has told its place for the last time. Returns when it would have told it

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::super::watched::{Lock, LockState};
-use crate::broker::{Overview, Totals, Waiter};
+use super::super::watched::Lock;
+use crate::broker::{Access, Overview, ShownState, Totals, Waiter};
 use crate::lock::{FencingToken, Permit};
 use crate::store::{ShardState, ShardView};
 
@@ -113,9 +113,10 @@ impl<'a> From<&'a Lock> for LockRow<'a> {
             name: lock.name.as_str(),
             permit: lock.permit.map(Permit::get),
             state: match lock.state {
-                LockState::Held => "held",
-                LockState::Lingering => "lingering",
-                LockState::Revoked => "revoked",
+                ShownState::Held => "held",
+                ShownState::Claimed => "claimed",
+                ShownState::Lingering => "lingering",
+                ShownState::Revoked => "revoked",
             },
             owner: lock.owner.as_str(),
             fencing_token: lock.token.map(FencingToken::get),
@@ -144,15 +145,30 @@ pub(super) struct WaiterRow<'a> {
     owner: &'a str,
     #[serde(rename = "waited_seconds", serialize_with = "seconds")]
     waited: Duration,
+    mode: &'static str,
+    /// The most that share the lock by its word, and the number of permits that it wants, if it wants any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u8>,
+    keeps_others_out: bool,
 }
 
 impl<'a> From<&'a Waiter> for WaiterRow<'a> {
     fn from(waiter: &'a Waiter) -> WaiterRow<'a> {
+        let (mode, limit, weight) = match waiter.access {
+            Access::Alone => ("exclusive", None, None),
+            Access::Shared { limit, weight } => ("shared", Some(limit), Some(weight)),
+        };
         WaiterRow {
             name: waiter.name.as_str(),
             position: waiter.position,
             owner: waiter.owner.as_str(),
             waited: waiter.waited,
+            mode,
+            limit,
+            weight,
+            keeps_others_out: waiter.keeps_others_out,
         }
     }
 }

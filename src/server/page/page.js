@@ -17,6 +17,18 @@ const ticking = (label, text) => ({ label, text, isNumber: true });
 const left = (seconds, age) => (seconds === undefined ? "" : duration(Math.ceil(seconds - age)));
 const past = (seconds, age) => (seconds === undefined ? "" : duration(seconds + age));
 
+/** The most that may share a lock. Who names no limit names this one. */
+const MOST_PERMITS = 4_096;
+
+/** Writes how somebody wants a lock, and if nobody else gets in before. */
+function wants(row) {
+  const parts = [row.mode === "shared" ? "shared" : "alone"];
+  if (row.limit !== undefined && row.limit !== MOST_PERMITS) parts.push(`limit ${count(row.limit)}`);
+  if (row.weight > 1) parts.push(`${row.weight} permits`);
+  if (row.keeps_others_out) parts.push("keeps others out");
+  return parts.join(", ");
+}
+
 const shards = new Table("shards", (row) => row.address, [
   { label: "Address", text: (row) => row.address },
   { label: "State", isState: true },
@@ -37,6 +49,7 @@ const waiters = new Table("waiting", (row) => `${row.position} ${row.name}`, [
   { label: "Place", text: (row) => count(row.position), isNumber: true },
   { label: "Owner", text: (row) => row.owner ?? "" },
   ticking("Waits for", (row, age) => past(row.waited_seconds, age)),
+  { label: "Wants", text: wants },
 ]);
 
 const held = new Figure("Held here", false);

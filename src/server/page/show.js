@@ -40,6 +40,7 @@ const STATES = {
   connecting: ["Connecting", "busy"],
   refused: ["Refused", "off"],
   held: ["Held", "good"],
+  claimed: ["Claimed", "busy"],
   lingering: ["Lingering", "busy"],
   revoked: ["Revoked", "off"],
 };

@@ -56,13 +56,22 @@ struct Dump {
     time: ServerTime,
 }
 
-/// A lock or a permit, and the number of its shard.
+/// A lock or a permit.
 #[derive(Debug)]
-struct Of(u32, Found);
+struct Of {
+    /// The number of its shard.
+    shard: u32,
+    beside_permits: bool,
+    found: Found,
+}
 
 impl Named for Of {
     fn item(&self) -> &LockItem {
-        &self.1.item
+        &self.found.item
+    }
+
+    fn stands_beside_permits(&mut self) {
+        self.beside_permits = true;
     }
 }
 
@@ -122,16 +131,18 @@ impl Shared {
     /// Adds to locks what is told of them elsewhere.
     async fn describe(&self, dumps: &mut [Dump], chunk: Vec<Of>) -> Vec<Listed> {
         let labels = dumps.iter_mut().zip(0..).map(|(dump, shard)| {
-            let locks: Vec<_> = chunk.iter().filter(|of| of.0 == shard).map(|of| &of.1).collect();
+            let locks: Vec<_> = chunk.iter().filter(|of| of.shard == shard).map(|of| &of.found).collect();
             async move { dump.labels(&self.wire, &locks).await.into_iter() }
         });
         let mut labels = join_all(labels).await;
         let times: Vec<_> = dumps.iter().map(|dump| dump.time).collect();
-        let listed = chunk.into_iter().filter_map(|Of(shard, Found { item, number, expires })| {
+        let listed = chunk.into_iter().filter_map(|Of { shard, beside_permits, found }| {
+            let Found { item, number, expires } = found;
             let (time, label) = (times.get(shard as usize)?, labels.get_mut(shard as usize)?.next()?);
             let seconds = time.seconds + Moment::now().since(time.read).as_secs();
             let state = ItemState::of_number(number)?;
-            Some(Listed { item, state, label, expires_in: Duration::from_secs(expires.saturating_sub(seconds)) })
+            let expires_in = Duration::from_secs(expires.saturating_sub(seconds));
+            Some(Listed { item, state, label, expires_in, beside_permits })
         });
         listed.collect()
     }
@@ -159,7 +170,13 @@ impl Shared {
         let before = self.state(&mut connection).await.map_err(|(cause, why)| away(cause, &why))?;
         let dump = || async {
             let mut lines = Lines::new(TcpStream::connect(address).await?);
-            let take = |found| wanted.lock().unwrap_or_else(PoisonError::into_inner).add(Of(number, found));
+            let take = |found| {
+                wanted.lock().unwrap_or_else(PoisonError::into_inner).add(Of {
+                    shard: number,
+                    beside_permits: false,
+                    found,
+                })
+            };
             lines.dump(pattern, take).await
         };
         // One that is busy has shown no lock, so nothing is taken twice.

@@ -29,6 +29,10 @@ impl Named for Listed {
     fn item(&self) -> &LockItem {
         &self.item
     }
+
+    fn stands_beside_permits(&mut self) {
+        self.beside_permits = true;
+    }
 }
 
 /// Lists the locks of an embedded store.

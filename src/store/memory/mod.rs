@@ -326,7 +326,7 @@ impl Part {
             let state = ItemState::of_number(item.number)?;
             let expires_in = item.expires.since(now);
             let label = Label { owner: item.owner.clone(), ..Label::default() };
-            Some(Listed { item: of.clone(), state, label, expires_in })
+            Some(Listed { item: of.clone(), state, label, expires_in, beside_permits: false })
         });
         listed.collect()
     }

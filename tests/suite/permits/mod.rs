@@ -1,6 +1,7 @@
 //! Locks that several share, each with a permit: up to a limit, or until one wants the lock alone.
 
 mod broken;
+mod claimed;
 mod downgrade;
 mod leases;
 mod readers;

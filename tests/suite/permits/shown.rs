@@ -60,6 +60,7 @@ async fn each_permit_is_listed_and_shown() {
 
         let seen = look(&mut other.stub().await, "a:1").await;
         assert_eq!((seen.state(), seen.shared_count, &*seen.owner, &*seen.etag), (State::Held, 2, "", ""));
+        assert!(!seen.claimed);
         let seen = other.stub().await.get_lock(of_permit("a:1", permit(&first))).await.unwrap().into_inner();
         assert_eq!((&*seen.owner, seen.fencing_token), ("worker 1", first.fencing_token));
         let mine = GetLockRequest { name: "a:1".into(), lock_id: first.lock_id.clone(), permit: None };
@@ -76,7 +77,8 @@ async fn each_permit_is_listed_and_shown() {
         assert!(text.contains("state: held\nshared by: 2\n"), "{text}");
         let (_, json, _) = cli(one, "get", &["--json", "--permit", "1", "a:1"]);
         let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!((&json["permit"], &json["state"], &json["shared_count"]), (&1.into(), &"held".into(), &0.into()));
+        assert_eq!((&json["permit"], &json["state"]), (&1.into(), &"held".into()));
+        assert!(json["shared_count"].is_null() && json["claimed"].is_null(), "it says nothing of the others: {json}");
         let (code, _, err) = cli(one, "get", &["--permit", "4096", "a:1"]);
         assert_eq!(code, Some(2), "{err}");
     }
@@ -202,12 +204,18 @@ async fn run_takes_several_permits_and_its_command_finds_them_all() {
     let (code, _, err) = cli(&broker, "run", &["--limit", "4", "--weight", "4", "seats", "--", "true"]);
     assert!(code == Some(75) && err.contains("is held"), "{code:?} {err}");
     for (wrong, says) in [
-        (&["--limit", "4", "--weight", "5", "seats"][..], "take 1 to 4"),
+        (&["--limit", "4", "--weight", "5", "seats"][..], "it may be 1 to 4, which --limit says"),
         (&["--limit", "4", "--weight", "17", "seats"], "1..=16"),
         (&["--weight", "2", "seats"], "--limit"),
-        (&["--limit", "4", "--weight", "2", "seats", "tables"], "one lock alone"),
+        (&["--limit", "4", "--weight", "2", "seats", "tables"], "--weight takes several permits of one lock alone"),
+        (&["--limit", "4", "--weight", "2", "--at-least", "1m", "seats"], "--at-least is for one permit alone"),
+        (&["--at-least", "1m", "seats", "tables"], "--at-least is for one lock alone"),
+        (&["seats", "seats"], "\"seats\" is named twice"),
+        (&["--linger", "2h", "seats"], "--linger is 7200s; it may be 0s to 3600s"),
     ] {
         let (code, _, err) = cli(&broker, "run", &[wrong, &["--", "true"]].concat());
         assert!(code == Some(2) && err.contains(says), "{wrong:?}: {code:?} {err}");
+        // No field of the wire is named.
+        assert!(!err.contains("begin.") && !err.contains("refuses"), "{wrong:?}: {err}");
     }
 }

@@ -395,6 +395,8 @@ const (
 	GetLockResponse_STATE_LINGERING GetLockResponse_State = 3
 	// It was revoked, and nobody can acquire it until its holder no longer believes in it.
 	GetLockResponse_STATE_REVOKED GetLockResponse_State = 4
+	// Only in a ListLocksResponse: nobody holds it EXCLUSIVE. Somebody waits for those who share it, and lets no new ones in.
+	GetLockResponse_STATE_CLAIMED GetLockResponse_State = 5
 )
 
 // Enum value maps for GetLockResponse_State.
@@ -405,6 +407,7 @@ var (
 		2: "STATE_HELD",
 		3: "STATE_LINGERING",
 		4: "STATE_REVOKED",
+		5: "STATE_CLAIMED",
 	}
 	GetLockResponse_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -412,6 +415,7 @@ var (
 		"STATE_HELD":        2,
 		"STATE_LINGERING":   3,
 		"STATE_REVOKED":     4,
+		"STATE_CLAIMED":     5,
 	}
 )
 
@@ -2255,8 +2259,9 @@ type GetLockResponse struct {
 	FreeWithin *durationpb.Duration `protobuf:"bytes,3,opt,name=free_within,json=freeWithin,proto3" json:"free_within,omitempty"`
 	// The lock id is valid until this long after the client sent this GetLockRequest.
 	ExpiresAfterRequest *durationpb.Duration `protobuf:"bytes,4,opt,name=expires_after_request,json=expiresAfterRequest,proto3" json:"expires_after_request,omitempty"`
-	// The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
-	// from 0 on, up to the first row of 64 that nobody has.
+	// The number of permits that are held, if the lock is SHARED: of the permits from 0 on, up to the first row of 64 that nobody
+	// has. Always 0 where the call names a permit, or a lock id: all the rest is about that permit then, and
+	// `state` says if somebody has it.
 	SharedCount int32 `protobuf:"varint,5,opt,name=shared_count,json=sharedCount,proto3" json:"shared_count,omitempty"`
 	// The holder's fencing token, where known. Unset: 0.
 	FencingToken int64 `protobuf:"varint,6,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
@@ -2265,7 +2270,10 @@ type GetLockResponse struct {
 	HeldFor *durationpb.Duration `protobuf:"bytes,7,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
 	// Names what the lock is now, for RevokeLock: a grant, or a linger. It is no secret. Unset when free, and of a
 	// lock that is SHARED, where each permit has one of its own.
-	Etag          string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
+	// True if the lock is SHARED, and somebody waits for those who share it and lets no new ones in: one who wants it EXCLUSIVE, or
+	// several permits. ListWaiters tells who. False where the call names a permit, or a lock id.
+	Claimed       bool `protobuf:"varint,9,opt,name=claimed,proto3" json:"claimed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2354,6 +2362,13 @@ func (x *GetLockResponse) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *GetLockResponse) GetClaimed() bool {
+	if x != nil {
+		return x.Claimed
+	}
+	return false
 }
 
 // Asks to give a lock another value.
@@ -3402,7 +3417,7 @@ type LockInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lock's name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// HELD, LINGERING or REVOKED.
+	// HELD, LINGERING, REVOKED or CLAIMED.
 	State GetLockResponse_State `protobuf:"varint,2,opt,name=state,proto3,enum=lockbroker.v1.GetLockResponse_State" json:"state,omitempty"`
 	// The holder's label, where known and given.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
@@ -3412,10 +3427,10 @@ type LockInfo struct {
 	FencingToken int64 `protobuf:"varint,5,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// As in GetLockResponse.
 	HeldFor *durationpb.Duration `protobuf:"bytes,6,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
-	// As in GetLockResponse.
+	// As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
 	Etag string `protobuf:"bytes,7,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
-	// one who has the lock EXCLUSIVE, or waits for it so.
+	// the lock itself, which is CLAIMED beside them.
 	Permit        *int32 `protobuf:"varint,8,opt,name=permit,proto3,oneof" json:"permit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3636,9 +3651,18 @@ type WaiterInfo struct {
 	// The waiter's label, where given: what it would show as a holder.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The time since it asked.
-	WaitedFor     *durationpb.Duration `protobuf:"bytes,4,opt,name=waited_for,json=waitedFor,proto3" json:"waited_for,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	WaitedFor *durationpb.Duration `protobuf:"bytes,4,opt,name=waited_for,json=waitedFor,proto3" json:"waited_for,omitempty"`
+	// EXCLUSIVE or SHARED.
+	Mode LockSpec_Mode `protobuf:"varint,5,opt,name=mode,proto3,enum=lockbroker.v1.LockSpec_Mode" json:"mode,omitempty"`
+	// As in LockSpec; 4,096 where that was unset. 0 if it is EXCLUSIVE.
+	Limit int32 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
+	// The number of permits that it takes. 0 if it is EXCLUSIVE.
+	Weight int32 `protobuf:"varint,7,opt,name=weight,proto3" json:"weight,omitempty"`
+	// True if nobody else gets the lock, or a permit of it, before: it waits for those who share the lock. ListLocks shows it as CLAIMED
+	// meanwhile.
+	KeepsOthersOut bool `protobuf:"varint,8,opt,name=keeps_others_out,json=keepsOthersOut,proto3" json:"keeps_others_out,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WaiterInfo) Reset() {
@@ -3697,6 +3721,34 @@ func (x *WaiterInfo) GetWaitedFor() *durationpb.Duration {
 		return x.WaitedFor
 	}
 	return nil
+}
+
+func (x *WaiterInfo) GetMode() LockSpec_Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockSpec_MODE_UNSPECIFIED
+}
+
+func (x *WaiterInfo) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *WaiterInfo) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *WaiterInfo) GetKeepsOthersOut() bool {
+	if x != nil {
+		return x.KeepsOthersOut
+	}
+	return false
 }
 
 // Asks to take a lock from its holder.
@@ -3968,7 +4020,7 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
 	"\alock_id\x18\x02 \x01(\tR\x06lockId\x12\x1b\n" +
 	"\x06permit\x18\x03 \x01(\x05H\x00R\x06permit\x88\x01\x01B\t\n" +
-	"\a_permit\"\xe8\x03\n" +
+	"\a_permit\"\x95\x04\n" +
 	"\x0fGetLockResponse\x12:\n" +
 	"\x05state\x18\x01 \x01(\x0e2$.lockbroker.v1.GetLockResponse.StateR\x05state\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12:\n" +
@@ -3978,7 +4030,8 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\fshared_count\x18\x05 \x01(\x05R\vsharedCount\x12#\n" +
 	"\rfencing_token\x18\x06 \x01(\x03R\ffencingToken\x124\n" +
 	"\bheld_for\x18\a \x01(\v2\x19.google.protobuf.DurationR\aheldFor\x12\x12\n" +
-	"\x04etag\x18\b \x01(\tR\x04etag\"f\n" +
+	"\x04etag\x18\b \x01(\tR\x04etag\x12\x18\n" +
+	"\aclaimed\x18\t \x01(\bR\aclaimed\"y\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -3986,7 +4039,8 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\n" +
 	"STATE_HELD\x10\x02\x12\x13\n" +
 	"\x0fSTATE_LINGERING\x10\x03\x12\x11\n" +
-	"\rSTATE_REVOKED\x10\x04\"V\n" +
+	"\rSTATE_REVOKED\x10\x04\x12\x11\n" +
+	"\rSTATE_CLAIMED\x10\x05\"V\n" +
 	"\x11UpdateLockRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
 	"\alock_id\x18\x02 \x01(\tR\x06lockId\x12\x14\n" +
@@ -4079,14 +4133,18 @@ const file_lockbroker_v1_lockbroker_proto_rawDesc = "" +
 	"\x05limit\x18\x03 \x01(\x05R\x05limit\"`\n" +
 	"\x13ListWaitersResponse\x123\n" +
 	"\awaiters\x18\x01 \x03(\v2\x19.lockbroker.v1.WaiterInfoR\awaiters\x12\x14\n" +
-	"\x05total\x18\x02 \x01(\x05R\x05total\"\x8c\x01\n" +
+	"\x05total\x18\x02 \x01(\x05R\x05total\"\x96\x02\n" +
 	"\n" +
 	"WaiterInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x05R\bposition\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x128\n" +
 	"\n" +
-	"waited_for\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\twaitedFor\"\x81\x01\n" +
+	"waited_for\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\twaitedFor\x120\n" +
+	"\x04mode\x18\x05 \x01(\x0e2\x1c.lockbroker.v1.LockSpec.ModeR\x04mode\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\x05R\x05limit\x12\x16\n" +
+	"\x06weight\x18\a \x01(\x05R\x06weight\x12(\n" +
+	"\x10keeps_others_out\x18\b \x01(\bR\x0ekeepsOthersOut\"\x81\x01\n" +
 	"\x11RevokeLockRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1c\n" +
@@ -4262,37 +4320,38 @@ var file_lockbroker_v1_lockbroker_proto_depIdxs = []int32{
 	55, // 63: lockbroker.v1.LockInfo.held_for:type_name -> google.protobuf.Duration
 	52, // 64: lockbroker.v1.ListWaitersResponse.waiters:type_name -> lockbroker.v1.WaiterInfo
 	55, // 65: lockbroker.v1.WaiterInfo.waited_for:type_name -> google.protobuf.Duration
-	8,  // 66: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
-	55, // 67: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
-	11, // 68: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
-	12, // 69: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
-	29, // 70: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
-	25, // 71: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
-	27, // 72: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
-	31, // 73: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
-	33, // 74: lockbroker.v1.LockService.UpdateLock:input_type -> lockbroker.v1.UpdateLockRequest
-	35, // 75: lockbroker.v1.LockService.Observe:input_type -> lockbroker.v1.ObserveRequest
-	37, // 76: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
-	47, // 77: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
-	50, // 78: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
-	53, // 79: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
-	13, // 80: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
-	14, // 81: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
-	30, // 82: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
-	26, // 83: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
-	28, // 84: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
-	32, // 85: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
-	34, // 86: lockbroker.v1.LockService.UpdateLock:output_type -> lockbroker.v1.UpdateLockResponse
-	36, // 87: lockbroker.v1.LockService.Observe:output_type -> lockbroker.v1.ObserveResponse
-	43, // 88: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
-	48, // 89: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
-	51, // 90: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
-	54, // 91: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
-	80, // [80:92] is the sub-list for method output_type
-	68, // [68:80] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	1,  // 66: lockbroker.v1.WaiterInfo.mode:type_name -> lockbroker.v1.LockSpec.Mode
+	8,  // 67: lockbroker.v1.RevokeLockResponse.outcome:type_name -> lockbroker.v1.RevokeLockResponse.Outcome
+	55, // 68: lockbroker.v1.RevokeLockResponse.free_within:type_name -> google.protobuf.Duration
+	11, // 69: lockbroker.v1.LockService.Acquire:input_type -> lockbroker.v1.AcquireRequest
+	12, // 70: lockbroker.v1.LockService.WaitAcquire:input_type -> lockbroker.v1.WaitAcquireRequest
+	29, // 71: lockbroker.v1.LockService.Release:input_type -> lockbroker.v1.ReleaseRequest
+	25, // 72: lockbroker.v1.LockService.AcquireLease:input_type -> lockbroker.v1.AcquireLeaseRequest
+	27, // 73: lockbroker.v1.LockService.RenewLease:input_type -> lockbroker.v1.RenewLeaseRequest
+	31, // 74: lockbroker.v1.LockService.GetLock:input_type -> lockbroker.v1.GetLockRequest
+	33, // 75: lockbroker.v1.LockService.UpdateLock:input_type -> lockbroker.v1.UpdateLockRequest
+	35, // 76: lockbroker.v1.LockService.Observe:input_type -> lockbroker.v1.ObserveRequest
+	37, // 77: lockbroker.v1.LockService.Session:input_type -> lockbroker.v1.SessionRequest
+	47, // 78: lockbroker.v1.LockAdmin.ListLocks:input_type -> lockbroker.v1.ListLocksRequest
+	50, // 79: lockbroker.v1.LockAdmin.ListWaiters:input_type -> lockbroker.v1.ListWaitersRequest
+	53, // 80: lockbroker.v1.LockAdmin.RevokeLock:input_type -> lockbroker.v1.RevokeLockRequest
+	13, // 81: lockbroker.v1.LockService.Acquire:output_type -> lockbroker.v1.AcquireResponse
+	14, // 82: lockbroker.v1.LockService.WaitAcquire:output_type -> lockbroker.v1.WaitAcquireResponse
+	30, // 83: lockbroker.v1.LockService.Release:output_type -> lockbroker.v1.ReleaseResponse
+	26, // 84: lockbroker.v1.LockService.AcquireLease:output_type -> lockbroker.v1.AcquireLeaseResponse
+	28, // 85: lockbroker.v1.LockService.RenewLease:output_type -> lockbroker.v1.RenewLeaseResponse
+	32, // 86: lockbroker.v1.LockService.GetLock:output_type -> lockbroker.v1.GetLockResponse
+	34, // 87: lockbroker.v1.LockService.UpdateLock:output_type -> lockbroker.v1.UpdateLockResponse
+	36, // 88: lockbroker.v1.LockService.Observe:output_type -> lockbroker.v1.ObserveResponse
+	43, // 89: lockbroker.v1.LockService.Session:output_type -> lockbroker.v1.SessionResponse
+	48, // 90: lockbroker.v1.LockAdmin.ListLocks:output_type -> lockbroker.v1.ListLocksResponse
+	51, // 91: lockbroker.v1.LockAdmin.ListWaiters:output_type -> lockbroker.v1.ListWaitersResponse
+	54, // 92: lockbroker.v1.LockAdmin.RevokeLock:output_type -> lockbroker.v1.RevokeLockResponse
+	81, // [81:93] is the sub-list for method output_type
+	69, // [69:81] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_lockbroker_v1_lockbroker_proto_init() }

@@ -634,8 +634,9 @@ pub struct GetLockResponse {
     /// The lock id is valid until this long after the client sent this GetLockRequest.
     #[prost(message, optional, tag = "4")]
     pub expires_after_request: ::core::option::Option<::prost_types::Duration>,
-    /// The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
-    /// from 0 on, up to the first row of 64 that nobody has.
+    /// The number of permits that are held, if the lock is SHARED: of the permits from 0 on, up to the first row of 64 that nobody
+    /// has. Always 0 where the call names a permit, or a lock id: all the rest is about that permit then, and
+    /// `state` says if somebody has it.
     #[prost(int32, tag = "5")]
     pub shared_count: i32,
     /// The holder's fencing token, where known. Unset: 0.
@@ -649,6 +650,10 @@ pub struct GetLockResponse {
     /// lock that is SHARED, where each permit has one of its own.
     #[prost(string, tag = "8")]
     pub etag: ::prost::alloc::string::String,
+    /// True if the lock is SHARED, and somebody waits for those who share it and lets no new ones in: one who wants it EXCLUSIVE, or
+    /// several permits. ListWaiters tells who. False where the call names a permit, or a lock id.
+    #[prost(bool, tag = "9")]
+    pub claimed: bool,
 }
 /// Nested message and enum types in `GetLockResponse`.
 pub mod get_lock_response {
@@ -676,6 +681,8 @@ pub mod get_lock_response {
         Lingering = 3,
         /// It was revoked, and nobody can acquire it until its holder no longer believes in it.
         Revoked = 4,
+        /// Only in a ListLocksResponse: nobody holds it EXCLUSIVE. Somebody waits for those who share it, and lets no new ones in.
+        Claimed = 5,
     }
     impl State {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -689,6 +696,7 @@ pub mod get_lock_response {
                 Self::Held => "STATE_HELD",
                 Self::Lingering => "STATE_LINGERING",
                 Self::Revoked => "STATE_REVOKED",
+                Self::Claimed => "STATE_CLAIMED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -699,6 +707,7 @@ pub mod get_lock_response {
                 "STATE_HELD" => Some(Self::Held),
                 "STATE_LINGERING" => Some(Self::Lingering),
                 "STATE_REVOKED" => Some(Self::Revoked),
+                "STATE_CLAIMED" => Some(Self::Claimed),
                 _ => None,
             }
         }
@@ -1033,7 +1042,7 @@ pub struct LockInfo {
     /// The lock's name.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// HELD, LINGERING or REVOKED.
+    /// HELD, LINGERING, REVOKED or CLAIMED.
     #[prost(enumeration = "get_lock_response::State", tag = "2")]
     pub state: i32,
     /// The holder's label, where known and given.
@@ -1048,11 +1057,11 @@ pub struct LockInfo {
     /// As in GetLockResponse.
     #[prost(message, optional, tag = "6")]
     pub held_for: ::core::option::Option<::prost_types::Duration>,
-    /// As in GetLockResponse.
+    /// As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
     #[prost(string, tag = "7")]
     pub etag: ::prost::alloc::string::String,
     /// The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
-    /// one who has the lock EXCLUSIVE, or waits for it so.
+    /// the lock itself, which is CLAIMED beside them.
     #[prost(int32, optional, tag = "8")]
     pub permit: ::core::option::Option<i32>,
 }
@@ -1094,6 +1103,19 @@ pub struct WaiterInfo {
     /// The time since it asked.
     #[prost(message, optional, tag = "4")]
     pub waited_for: ::core::option::Option<::prost_types::Duration>,
+    /// EXCLUSIVE or SHARED.
+    #[prost(enumeration = "lock_spec::Mode", tag = "5")]
+    pub mode: i32,
+    /// As in LockSpec; 4,096 where that was unset. 0 if it is EXCLUSIVE.
+    #[prost(int32, tag = "6")]
+    pub limit: i32,
+    /// The number of permits that it takes. 0 if it is EXCLUSIVE.
+    #[prost(int32, tag = "7")]
+    pub weight: i32,
+    /// True if nobody else gets the lock, or a permit of it, before: it waits for those who share the lock. ListLocks shows it as CLAIMED
+    /// meanwhile.
+    #[prost(bool, tag = "8")]
+    pub keeps_others_out: bool,
 }
 /// Asks to take a lock from its holder.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -279,7 +279,7 @@ class GetLockRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., lock_id: _Optional[str] = ..., permit: _Optional[int] = ...) -> None: ...
 
 class GetLockResponse(_message.Message):
-    __slots__ = ("state", "owner", "free_within", "expires_after_request", "shared_count", "fencing_token", "held_for", "etag")
+    __slots__ = ("state", "owner", "free_within", "expires_after_request", "shared_count", "fencing_token", "held_for", "etag", "claimed")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[GetLockResponse.State]
@@ -287,11 +287,13 @@ class GetLockResponse(_message.Message):
         STATE_HELD: _ClassVar[GetLockResponse.State]
         STATE_LINGERING: _ClassVar[GetLockResponse.State]
         STATE_REVOKED: _ClassVar[GetLockResponse.State]
+        STATE_CLAIMED: _ClassVar[GetLockResponse.State]
     STATE_UNSPECIFIED: GetLockResponse.State
     STATE_FREE: GetLockResponse.State
     STATE_HELD: GetLockResponse.State
     STATE_LINGERING: GetLockResponse.State
     STATE_REVOKED: GetLockResponse.State
+    STATE_CLAIMED: GetLockResponse.State
     STATE_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     FREE_WITHIN_FIELD_NUMBER: _ClassVar[int]
@@ -300,6 +302,7 @@ class GetLockResponse(_message.Message):
     FENCING_TOKEN_FIELD_NUMBER: _ClassVar[int]
     HELD_FOR_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    CLAIMED_FIELD_NUMBER: _ClassVar[int]
     state: GetLockResponse.State
     owner: str
     free_within: _duration_pb2.Duration
@@ -308,7 +311,8 @@ class GetLockResponse(_message.Message):
     fencing_token: int
     held_for: _duration_pb2.Duration
     etag: str
-    def __init__(self, state: _Optional[_Union[GetLockResponse.State, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., shared_count: _Optional[int] = ..., fencing_token: _Optional[int] = ..., held_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    claimed: bool
+    def __init__(self, state: _Optional[_Union[GetLockResponse.State, str]] = ..., owner: _Optional[str] = ..., free_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., expires_after_request: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., shared_count: _Optional[int] = ..., fencing_token: _Optional[int] = ..., held_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., etag: _Optional[str] = ..., claimed: bool = ...) -> None: ...
 
 class UpdateLockRequest(_message.Message):
     __slots__ = ("name", "lock_id", "value")
@@ -517,16 +521,24 @@ class ListWaitersResponse(_message.Message):
     def __init__(self, waiters: _Optional[_Iterable[_Union[WaiterInfo, _Mapping]]] = ..., total: _Optional[int] = ...) -> None: ...
 
 class WaiterInfo(_message.Message):
-    __slots__ = ("name", "position", "owner", "waited_for")
+    __slots__ = ("name", "position", "owner", "waited_for", "mode", "limit", "weight", "keeps_others_out")
     NAME_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     WAITED_FOR_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    KEEPS_OTHERS_OUT_FIELD_NUMBER: _ClassVar[int]
     name: str
     position: int
     owner: str
     waited_for: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., position: _Optional[int] = ..., owner: _Optional[str] = ..., waited_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    mode: LockSpec.Mode
+    limit: int
+    weight: int
+    keeps_others_out: bool
+    def __init__(self, name: _Optional[str] = ..., position: _Optional[int] = ..., owner: _Optional[str] = ..., waited_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., mode: _Optional[_Union[LockSpec.Mode, str]] = ..., limit: _Optional[int] = ..., weight: _Optional[int] = ..., keeps_others_out: bool = ...) -> None: ...
 
 class RevokeLockRequest(_message.Message):
     __slots__ = ("name", "etag", "immediate", "permit")

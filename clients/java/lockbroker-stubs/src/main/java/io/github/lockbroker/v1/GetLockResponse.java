@@ -95,6 +95,14 @@ private static final long serialVersionUID = 0L;
      * <code>STATE_REVOKED = 4;</code>
      */
     STATE_REVOKED(4),
+    /**
+     * <pre>
+     * Only in a ListLocksResponse: nobody holds it EXCLUSIVE. Somebody waits for those who share it, and lets no new ones in.
+     * </pre>
+     *
+     * <code>STATE_CLAIMED = 5;</code>
+     */
+    STATE_CLAIMED(5),
     UNRECOGNIZED(-1),
     ;
 
@@ -138,6 +146,14 @@ private static final long serialVersionUID = 0L;
      * <code>STATE_REVOKED = 4;</code>
      */
     public static final int STATE_REVOKED_VALUE = 4;
+    /**
+     * <pre>
+     * Only in a ListLocksResponse: nobody holds it EXCLUSIVE. Somebody waits for those who share it, and lets no new ones in.
+     * </pre>
+     *
+     * <code>STATE_CLAIMED = 5;</code>
+     */
+    public static final int STATE_CLAIMED_VALUE = 5;
 
 
     public final int getNumber() {
@@ -169,6 +185,7 @@ private static final long serialVersionUID = 0L;
         case 2: return STATE_HELD;
         case 3: return STATE_LINGERING;
         case 4: return STATE_REVOKED;
+        case 5: return STATE_CLAIMED;
         default: return null;
       }
     }
@@ -382,8 +399,9 @@ private static final long serialVersionUID = 0L;
   private int sharedCount_ = 0;
   /**
    * <pre>
-   * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
-   * from 0 on, up to the first row of 64 that nobody has.
+   * The number of permits that are held, if the lock is SHARED: of the permits from 0 on, up to the first row of 64 that nobody
+   * has. Always 0 where the call names a permit, or a lock id: all the rest is about that permit then, and
+   * `state` says if somebody has it.
    * </pre>
    *
    * <code>int32 shared_count = 5;</code>
@@ -499,6 +517,22 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int CLAIMED_FIELD_NUMBER = 9;
+  private boolean claimed_ = false;
+  /**
+   * <pre>
+   * True if the lock is SHARED, and somebody waits for those who share it and lets no new ones in: one who wants it EXCLUSIVE, or
+   * several permits. ListWaiters tells who. False where the call names a permit, or a lock id.
+   * </pre>
+   *
+   * <code>bool claimed = 9;</code>
+   * @return The claimed.
+   */
+  @java.lang.Override
+  public boolean getClaimed() {
+    return claimed_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -536,6 +570,9 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(etag_)) {
       com.google.protobuf.GeneratedMessageV3.writeString(output, 8, etag_);
+    }
+    if (claimed_ != false) {
+      output.writeBool(9, claimed_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -576,6 +613,10 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessageV3.isStringEmpty(etag_)) {
       size += com.google.protobuf.GeneratedMessageV3.computeStringSize(8, etag_);
     }
+    if (claimed_ != false) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBoolSize(9, claimed_);
+    }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
     return size;
@@ -615,6 +656,8 @@ private static final long serialVersionUID = 0L;
     }
     if (!getEtag()
         .equals(other.getEtag())) return false;
+    if (getClaimed()
+        != other.getClaimed()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -649,6 +692,9 @@ private static final long serialVersionUID = 0L;
     }
     hash = (37 * hash) + ETAG_FIELD_NUMBER;
     hash = (53 * hash) + getEtag().hashCode();
+    hash = (37 * hash) + CLAIMED_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+        getClaimed());
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -812,6 +858,7 @@ private static final long serialVersionUID = 0L;
         heldForBuilder_ = null;
       }
       etag_ = "";
+      claimed_ = false;
       return this;
     }
 
@@ -878,6 +925,9 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00000080) != 0)) {
         result.etag_ = etag_;
+      }
+      if (((from_bitField0_ & 0x00000100) != 0)) {
+        result.claimed_ = claimed_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -954,6 +1004,9 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000080;
         onChanged();
       }
+      if (other.getClaimed() != false) {
+        setClaimed(other.getClaimed());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -1026,6 +1079,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000080;
               break;
             } // case 66
+            case 72: {
+              claimed_ = input.readBool();
+              bitField0_ |= 0x00000100;
+              break;
+            } // case 72
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1534,8 +1592,9 @@ private static final long serialVersionUID = 0L;
     private int sharedCount_ ;
     /**
      * <pre>
-     * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
-     * from 0 on, up to the first row of 64 that nobody has.
+     * The number of permits that are held, if the lock is SHARED: of the permits from 0 on, up to the first row of 64 that nobody
+     * has. Always 0 where the call names a permit, or a lock id: all the rest is about that permit then, and
+     * `state` says if somebody has it.
      * </pre>
      *
      * <code>int32 shared_count = 5;</code>
@@ -1547,8 +1606,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
-     * from 0 on, up to the first row of 64 that nobody has.
+     * The number of permits that are held, if the lock is SHARED: of the permits from 0 on, up to the first row of 64 that nobody
+     * has. Always 0 where the call names a permit, or a lock id: all the rest is about that permit then, and
+     * `state` says if somebody has it.
      * </pre>
      *
      * <code>int32 shared_count = 5;</code>
@@ -1564,8 +1624,9 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
-     * from 0 on, up to the first row of 64 that nobody has.
+     * The number of permits that are held, if the lock is SHARED: of the permits from 0 on, up to the first row of 64 that nobody
+     * has. Always 0 where the call names a permit, or a lock id: all the rest is about that permit then, and
+     * `state` says if somebody has it.
      * </pre>
      *
      * <code>int32 shared_count = 5;</code>
@@ -1881,6 +1942,53 @@ private static final long serialVersionUID = 0L;
       checkByteStringIsUtf8(value);
       etag_ = value;
       bitField0_ |= 0x00000080;
+      onChanged();
+      return this;
+    }
+
+    private boolean claimed_ ;
+    /**
+     * <pre>
+     * True if the lock is SHARED, and somebody waits for those who share it and lets no new ones in: one who wants it EXCLUSIVE, or
+     * several permits. ListWaiters tells who. False where the call names a permit, or a lock id.
+     * </pre>
+     *
+     * <code>bool claimed = 9;</code>
+     * @return The claimed.
+     */
+    @java.lang.Override
+    public boolean getClaimed() {
+      return claimed_;
+    }
+    /**
+     * <pre>
+     * True if the lock is SHARED, and somebody waits for those who share it and lets no new ones in: one who wants it EXCLUSIVE, or
+     * several permits. ListWaiters tells who. False where the call names a permit, or a lock id.
+     * </pre>
+     *
+     * <code>bool claimed = 9;</code>
+     * @param value The claimed to set.
+     * @return This builder for chaining.
+     */
+    public Builder setClaimed(boolean value) {
+
+      claimed_ = value;
+      bitField0_ |= 0x00000100;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * True if the lock is SHARED, and somebody waits for those who share it and lets no new ones in: one who wants it EXCLUSIVE, or
+     * several permits. ListWaiters tells who. False where the call names a permit, or a lock id.
+     * </pre>
+     *
+     * <code>bool claimed = 9;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearClaimed() {
+      bitField0_ = (bitField0_ & ~0x00000100);
+      claimed_ = false;
       onChanged();
       return this;
     }

@@ -106,8 +106,9 @@ public interface GetLockResponseOrBuilder extends
 
   /**
    * <pre>
-   * The number of permits that are held, if the lock is SHARED, and the call names neither a lock id nor a permit: of the permits
-   * from 0 on, up to the first row of 64 that nobody has.
+   * The number of permits that are held, if the lock is SHARED: of the permits from 0 on, up to the first row of 64 that nobody
+   * has. Always 0 where the call names a permit, or a lock id: all the rest is about that permit then, and
+   * `state` says if somebody has it.
    * </pre>
    *
    * <code>int32 shared_count = 5;</code>
@@ -176,4 +177,15 @@ public interface GetLockResponseOrBuilder extends
    */
   com.google.protobuf.ByteString
       getEtagBytes();
+
+  /**
+   * <pre>
+   * True if the lock is SHARED, and somebody waits for those who share it and lets no new ones in: one who wants it EXCLUSIVE, or
+   * several permits. ListWaiters tells who. False where the call names a permit, or a lock id.
+   * </pre>
+   *
+   * <code>bool claimed = 9;</code>
+   * @return The claimed.
+   */
+  boolean getClaimed();
 }

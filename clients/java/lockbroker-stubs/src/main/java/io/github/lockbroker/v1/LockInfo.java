@@ -99,7 +99,7 @@ private static final long serialVersionUID = 0L;
   private int state_ = 0;
   /**
    * <pre>
-   * HELD, LINGERING or REVOKED.
+   * HELD, LINGERING, REVOKED or CLAIMED.
    * </pre>
    *
    * <code>.lockbroker.v1.GetLockResponse.State state = 2;</code>
@@ -110,7 +110,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * HELD, LINGERING or REVOKED.
+   * HELD, LINGERING, REVOKED or CLAIMED.
    * </pre>
    *
    * <code>.lockbroker.v1.GetLockResponse.State state = 2;</code>
@@ -264,7 +264,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object etag_ = "";
   /**
    * <pre>
-   * As in GetLockResponse.
+   * As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
    * </pre>
    *
    * <code>string etag = 7;</code>
@@ -285,7 +285,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * As in GetLockResponse.
+   * As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
    * </pre>
    *
    * <code>string etag = 7;</code>
@@ -311,7 +311,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
-   * one who has the lock EXCLUSIVE, or waits for it so.
+   * the lock itself, which is CLAIMED beside them.
    * </pre>
    *
    * <code>optional int32 permit = 8;</code>
@@ -324,7 +324,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
-   * one who has the lock EXCLUSIVE, or waits for it so.
+   * the lock itself, which is CLAIMED beside them.
    * </pre>
    *
    * <code>optional int32 permit = 8;</code>
@@ -966,7 +966,7 @@ private static final long serialVersionUID = 0L;
     private int state_ = 0;
     /**
      * <pre>
-     * HELD, LINGERING or REVOKED.
+     * HELD, LINGERING, REVOKED or CLAIMED.
      * </pre>
      *
      * <code>.lockbroker.v1.GetLockResponse.State state = 2;</code>
@@ -977,7 +977,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * HELD, LINGERING or REVOKED.
+     * HELD, LINGERING, REVOKED or CLAIMED.
      * </pre>
      *
      * <code>.lockbroker.v1.GetLockResponse.State state = 2;</code>
@@ -992,7 +992,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * HELD, LINGERING or REVOKED.
+     * HELD, LINGERING, REVOKED or CLAIMED.
      * </pre>
      *
      * <code>.lockbroker.v1.GetLockResponse.State state = 2;</code>
@@ -1005,7 +1005,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * HELD, LINGERING or REVOKED.
+     * HELD, LINGERING, REVOKED or CLAIMED.
      * </pre>
      *
      * <code>.lockbroker.v1.GetLockResponse.State state = 2;</code>
@@ -1023,7 +1023,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * HELD, LINGERING or REVOKED.
+     * HELD, LINGERING, REVOKED or CLAIMED.
      * </pre>
      *
      * <code>.lockbroker.v1.GetLockResponse.State state = 2;</code>
@@ -1489,7 +1489,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object etag_ = "";
     /**
      * <pre>
-     * As in GetLockResponse.
+     * As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
      * </pre>
      *
      * <code>string etag = 7;</code>
@@ -1509,7 +1509,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * As in GetLockResponse.
+     * As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
      * </pre>
      *
      * <code>string etag = 7;</code>
@@ -1530,7 +1530,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * As in GetLockResponse.
+     * As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
      * </pre>
      *
      * <code>string etag = 7;</code>
@@ -1547,7 +1547,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * As in GetLockResponse.
+     * As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
      * </pre>
      *
      * <code>string etag = 7;</code>
@@ -1561,7 +1561,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * As in GetLockResponse.
+     * As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
      * </pre>
      *
      * <code>string etag = 7;</code>
@@ -1582,7 +1582,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
-     * one who has the lock EXCLUSIVE, or waits for it so.
+     * the lock itself, which is CLAIMED beside them.
      * </pre>
      *
      * <code>optional int32 permit = 8;</code>
@@ -1595,7 +1595,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
-     * one who has the lock EXCLUSIVE, or waits for it so.
+     * the lock itself, which is CLAIMED beside them.
      * </pre>
      *
      * <code>optional int32 permit = 8;</code>
@@ -1608,7 +1608,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
-     * one who has the lock EXCLUSIVE, or waits for it so.
+     * the lock itself, which is CLAIMED beside them.
      * </pre>
      *
      * <code>optional int32 permit = 8;</code>
@@ -1625,7 +1625,7 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
-     * one who has the lock EXCLUSIVE, or waits for it so.
+     * the lock itself, which is CLAIMED beside them.
      * </pre>
      *
      * <code>optional int32 permit = 8;</code>

@@ -30,7 +30,7 @@ public interface LockInfoOrBuilder extends
 
   /**
    * <pre>
-   * HELD, LINGERING or REVOKED.
+   * HELD, LINGERING, REVOKED or CLAIMED.
    * </pre>
    *
    * <code>.lockbroker.v1.GetLockResponse.State state = 2;</code>
@@ -39,7 +39,7 @@ public interface LockInfoOrBuilder extends
   int getStateValue();
   /**
    * <pre>
-   * HELD, LINGERING or REVOKED.
+   * HELD, LINGERING, REVOKED or CLAIMED.
    * </pre>
    *
    * <code>.lockbroker.v1.GetLockResponse.State state = 2;</code>
@@ -133,7 +133,7 @@ public interface LockInfoOrBuilder extends
 
   /**
    * <pre>
-   * As in GetLockResponse.
+   * As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
    * </pre>
    *
    * <code>string etag = 7;</code>
@@ -142,7 +142,7 @@ public interface LockInfoOrBuilder extends
   java.lang.String getEtag();
   /**
    * <pre>
-   * As in GetLockResponse.
+   * As in GetLockResponse. Unset for CLAIMED, which nobody can revoke.
    * </pre>
    *
    * <code>string etag = 7;</code>
@@ -154,7 +154,7 @@ public interface LockInfoOrBuilder extends
   /**
    * <pre>
    * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
-   * one who has the lock EXCLUSIVE, or waits for it so.
+   * the lock itself, which is CLAIMED beside them.
    * </pre>
    *
    * <code>optional int32 permit = 8;</code>
@@ -164,7 +164,7 @@ public interface LockInfoOrBuilder extends
   /**
    * <pre>
    * The permit, if the lock is SHARED: each permit is an entry of its own. Those of one name stand in their order, behind that of
-   * one who has the lock EXCLUSIVE, or waits for it so.
+   * the lock itself, which is CLAIMED beside them.
    * </pre>
    *
    * <code>optional int32 permit = 8;</code>

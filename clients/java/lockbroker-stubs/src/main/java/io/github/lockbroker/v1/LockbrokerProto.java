@@ -332,7 +332,7 @@ public final class LockbrokerProto {
       "ME_RELEASED\020\001\022\024\n\020OUTCOME_NOT_HELD\020\002\022\033\n\027O" +
       "UTCOME_HELD_BY_ANOTHER\020\003\"O\n\016GetLockReque" +
       "st\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\022\023\n\006per" +
-      "mit\030\003 \001(\005H\000\210\001\001B\t\n\007_permit\"\217\003\n\017GetLockRes" +
+      "mit\030\003 \001(\005H\000\210\001\001B\t\n\007_permit\"\263\003\n\017GetLockRes" +
       "ponse\0223\n\005state\030\001 \001(\0162$.lockbroker.v1.Get" +
       "LockResponse.State\022\r\n\005owner\030\002 \001(\t\022.\n\013fre" +
       "e_within\030\003 \001(\0132\031.google.protobuf.Duratio" +
@@ -340,107 +340,111 @@ public final class LockbrokerProto {
       "e.protobuf.Duration\022\024\n\014shared_count\030\005 \001(" +
       "\005\022\025\n\rfencing_token\030\006 \001(\003\022+\n\010held_for\030\007 \001" +
       "(\0132\031.google.protobuf.Duration\022\014\n\004etag\030\010 " +
-      "\001(\t\"f\n\005State\022\025\n\021STATE_UNSPECIFIED\020\000\022\016\n\nS" +
-      "TATE_FREE\020\001\022\016\n\nSTATE_HELD\020\002\022\023\n\017STATE_LIN" +
-      "GERING\020\003\022\021\n\rSTATE_REVOKED\020\004\"A\n\021UpdateLoc" +
-      "kRequest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\022" +
-      "\r\n\005value\030\003 \001(\014\"\323\001\n\022UpdateLockResponse\022:\n" +
-      "\007outcome\030\001 \001(\0162).lockbroker.v1.UpdateLoc" +
-      "kResponse.Outcome\"\200\001\n\007Outcome\022\027\n\023OUTCOME" +
-      "_UNSPECIFIED\020\000\022\023\n\017OUTCOME_UPDATED\020\001\022\024\n\020O" +
-      "UTCOME_NOT_HELD\020\002\022\033\n\027OUTCOME_HELD_BY_ANO" +
-      "THER\020\003\022\024\n\020OUTCOME_NO_VALUE\020\004\"\036\n\016ObserveR" +
-      "equest\022\014\n\004name\030\001 \001(\t\"\264\002\n\017ObserveResponse" +
-      "\0223\n\005state\030\001 \001(\0162$.lockbroker.v1.ObserveR" +
-      "esponse.State\022\r\n\005owner\030\002 \001(\t\022\022\n\005value\030\003 " +
-      "\001(\014H\000\210\001\001\022\025\n\rfencing_token\030\004 \001(\003\022-\n\nexpir" +
-      "es_in\030\005 \001(\0132\031.google.protobuf.Duration\"y" +
-      "\n\005State\022\025\n\021STATE_UNSPECIFIED\020\000\022\021\n\rSTATE_" +
-      "UNKNOWN\020\001\022\016\n\nSTATE_FREE\020\002\022\016\n\nSTATE_HELD\020" +
-      "\003\022\023\n\017STATE_LINGERING\020\004\022\021\n\rSTATE_REVOKED\020" +
-      "\005B\010\n\006_value\"\305\001\n\016SessionRequest\022*\n\004open\030\001" +
-      " \001(\0132\032.lockbroker.v1.OpenSessionH\000\022-\n\the" +
-      "artbeat\030\002 \001(\0132\030.lockbroker.v1.HeartbeatH" +
-      "\000\022)\n\005begin\030\003 \001(\0132\030.lockbroker.v1.BeginLo" +
-      "ckH\000\022%\n\003end\030\004 \001(\0132\026.lockbroker.v1.EndLoc" +
-      "kH\000B\006\n\004kind\"5\n\013OpenSession\022&\n\003ttl\030\001 \001(\0132" +
-      "\031.google.protobuf.Duration\"\030\n\tHeartbeat\022" +
-      "\013\n\003seq\030\001 \001(\003\"\254\001\n\tBeginLock\022\020\n\010lock_ref\030\001" +
-      " \001(\003\022%\n\004lock\030\002 \001(\0132\027.lockbroker.v1.LockS" +
-      "pec\022%\n\004wait\030\003 \001(\0132\027.lockbroker.v1.WaitSp" +
-      "ec\022\030\n\020reattach_lock_id\030\004 \001(\t\022%\n\004also\030\005 \003" +
-      "(\0132\027.lockbroker.v1.AlsoLock\"K\n\010AlsoLock\022" +
-      "%\n\004lock\030\001 \001(\0132\027.lockbroker.v1.LockSpec\022\030" +
-      "\n\020reattach_lock_id\030\002 \001(\t\"\033\n\007EndLock\022\020\n\010l" +
-      "ock_ref\030\001 \001(\003\"\255\001\n\017SessionResponse\022.\n\006ope" +
-      "ned\030\001 \001(\0132\034.lockbroker.v1.SessionOpenedH" +
-      "\000\0224\n\rheartbeat_ack\030\002 \001(\0132\033.lockbroker.v1" +
-      ".HeartbeatAckH\000\022,\n\005event\030\003 \001(\0132\033.lockbro" +
-      "ker.v1.SessionEventH\000B\006\n\004kind\"\245\001\n\rSessio" +
-      "nOpened\022&\n\003ttl\030\001 \001(\0132\031.google.protobuf.D" +
-      "uration\0225\n\022expires_after_open\030\002 \001(\0132\031.go" +
-      "ogle.protobuf.Duration\0225\n\022heartbeat_inte" +
-      "rval\030\003 \001(\0132\031.google.protobuf.Duration\"l\n" +
-      "\014HeartbeatAck\022\013\n\003seq\030\001 \001(\003\022:\n\027expires_af" +
-      "ter_heartbeat\030\002 \001(\0132\031.google.protobuf.Du" +
-      "ration\022\023\n\013not_renewed\030\003 \003(\003\"I\n\014SessionEv" +
-      "ent\022\020\n\010lock_ref\030\001 \001(\003\022\'\n\005event\030\002 \001(\0132\030.l" +
-      "ockbroker.v1.LockEvent\"1\n\020ListLocksReque" +
-      "st\022\016\n\006prefix\030\001 \001(\t\022\r\n\005limit\030\002 \001(\005\"J\n\021Lis" +
-      "tLocksResponse\022&\n\005locks\030\001 \003(\0132\027.lockbrok" +
-      "er.v1.LockInfo\022\r\n\005total\030\002 \001(\005\"\376\001\n\010LockIn" +
-      "fo\022\014\n\004name\030\001 \001(\t\0223\n\005state\030\002 \001(\0162$.lockbr" +
-      "oker.v1.GetLockResponse.State\022\r\n\005owner\030\003" +
-      " \001(\t\022.\n\013free_within\030\004 \001(\0132\031.google.proto" +
-      "buf.Duration\022\025\n\rfencing_token\030\005 \001(\003\022+\n\010h" +
-      "eld_for\030\006 \001(\0132\031.google.protobuf.Duration" +
-      "\022\014\n\004etag\030\007 \001(\t\022\023\n\006permit\030\010 \001(\005H\000\210\001\001B\t\n\007_" +
-      "permit\"A\n\022ListWaitersRequest\022\014\n\004name\030\001 \001" +
-      "(\t\022\016\n\006prefix\030\002 \001(\t\022\r\n\005limit\030\003 \001(\005\"P\n\023Lis" +
-      "tWaitersResponse\022*\n\007waiters\030\001 \003(\0132\031.lock" +
-      "broker.v1.WaiterInfo\022\r\n\005total\030\002 \001(\005\"j\n\nW" +
-      "aiterInfo\022\014\n\004name\030\001 \001(\t\022\020\n\010position\030\002 \001(" +
-      "\005\022\r\n\005owner\030\003 \001(\t\022-\n\nwaited_for\030\004 \001(\0132\031.g" +
-      "oogle.protobuf.Duration\"b\n\021RevokeLockReq" +
-      "uest\022\014\n\004name\030\001 \001(\t\022\014\n\004etag\030\002 \001(\t\022\021\n\timme" +
-      "diate\030\003 \001(\010\022\023\n\006permit\030\004 \001(\005H\000\210\001\001B\t\n\007_per" +
-      "mit\"\206\002\n\022RevokeLockResponse\022:\n\007outcome\030\001 " +
-      "\001(\0162).lockbroker.v1.RevokeLockResponse.O" +
-      "utcome\022\r\n\005owner\030\002 \001(\t\022.\n\013free_within\030\003 \001" +
-      "(\0132\031.google.protobuf.Duration\"u\n\007Outcome" +
-      "\022\027\n\023OUTCOME_UNSPECIFIED\020\000\022\023\n\017OUTCOME_REV" +
-      "OKED\020\001\022\024\n\020OUTCOME_NOT_HELD\020\002\022\023\n\017OUTCOME_" +
-      "CHANGED\020\003\022\021\n\rOUTCOME_FREED\020\0042\336\005\n\013LockSer" +
-      "vice\022J\n\007Acquire\022\035.lockbroker.v1.AcquireR" +
-      "equest\032\036.lockbroker.v1.AcquireResponse0\001" +
-      "\022V\n\013WaitAcquire\022!.lockbroker.v1.WaitAcqu" +
-      "ireRequest\032\".lockbroker.v1.WaitAcquireRe" +
-      "sponse0\001\022H\n\007Release\022\035.lockbroker.v1.Rele" +
-      "aseRequest\032\036.lockbroker.v1.ReleaseRespon" +
-      "se\022W\n\014AcquireLease\022\".lockbroker.v1.Acqui" +
-      "reLeaseRequest\032#.lockbroker.v1.AcquireLe" +
-      "aseResponse\022Q\n\nRenewLease\022 .lockbroker.v" +
-      "1.RenewLeaseRequest\032!.lockbroker.v1.Rene" +
-      "wLeaseResponse\022H\n\007GetLock\022\035.lockbroker.v" +
-      "1.GetLockRequest\032\036.lockbroker.v1.GetLock" +
-      "Response\022Q\n\nUpdateLock\022 .lockbroker.v1.U" +
-      "pdateLockRequest\032!.lockbroker.v1.UpdateL" +
-      "ockResponse\022J\n\007Observe\022\035.lockbroker.v1.O" +
-      "bserveRequest\032\036.lockbroker.v1.ObserveRes" +
-      "ponse0\001\022L\n\007Session\022\035.lockbroker.v1.Sessi" +
-      "onRequest\032\036.lockbroker.v1.SessionRespons" +
-      "e(\0010\0012\210\002\n\tLockAdmin\022P\n\tListLocks\022\037.lockb" +
-      "roker.v1.ListLocksRequest\032 .lockbroker.v" +
-      "1.ListLocksResponse0\001\022V\n\013ListWaiters\022!.l" +
-      "ockbroker.v1.ListWaitersRequest\032\".lockbr" +
-      "oker.v1.ListWaitersResponse0\001\022Q\n\nRevokeL" +
-      "ock\022 .lockbroker.v1.RevokeLockRequest\032!." +
-      "lockbroker.v1.RevokeLockResponseB\304\001\n\027io." +
-      "github.lockbroker.v1B\017LockbrokerProtoP\001Z" +
-      "Fgithub.com/lockbroker/lockbroker/client" +
-      "s/go/lockbroker/v1;lockbrokerv1\242\002\003LKB\252\002\r" +
-      "Lockbroker.V1\312\002\rLockbroker\\V1\342\002\026Lockbrok" +
-      "er\\V1\\Metadata\352\002\016Lockbroker::V1b\006proto3"
+      "\001(\t\022\017\n\007claimed\030\t \001(\010\"y\n\005State\022\025\n\021STATE_U" +
+      "NSPECIFIED\020\000\022\016\n\nSTATE_FREE\020\001\022\016\n\nSTATE_HE" +
+      "LD\020\002\022\023\n\017STATE_LINGERING\020\003\022\021\n\rSTATE_REVOK" +
+      "ED\020\004\022\021\n\rSTATE_CLAIMED\020\005\"A\n\021UpdateLockReq" +
+      "uest\022\014\n\004name\030\001 \001(\t\022\017\n\007lock_id\030\002 \001(\t\022\r\n\005v" +
+      "alue\030\003 \001(\014\"\323\001\n\022UpdateLockResponse\022:\n\007out" +
+      "come\030\001 \001(\0162).lockbroker.v1.UpdateLockRes" +
+      "ponse.Outcome\"\200\001\n\007Outcome\022\027\n\023OUTCOME_UNS" +
+      "PECIFIED\020\000\022\023\n\017OUTCOME_UPDATED\020\001\022\024\n\020OUTCO" +
+      "ME_NOT_HELD\020\002\022\033\n\027OUTCOME_HELD_BY_ANOTHER" +
+      "\020\003\022\024\n\020OUTCOME_NO_VALUE\020\004\"\036\n\016ObserveReque" +
+      "st\022\014\n\004name\030\001 \001(\t\"\264\002\n\017ObserveResponse\0223\n\005" +
+      "state\030\001 \001(\0162$.lockbroker.v1.ObserveRespo" +
+      "nse.State\022\r\n\005owner\030\002 \001(\t\022\022\n\005value\030\003 \001(\014H" +
+      "\000\210\001\001\022\025\n\rfencing_token\030\004 \001(\003\022-\n\nexpires_i" +
+      "n\030\005 \001(\0132\031.google.protobuf.Duration\"y\n\005St" +
+      "ate\022\025\n\021STATE_UNSPECIFIED\020\000\022\021\n\rSTATE_UNKN" +
+      "OWN\020\001\022\016\n\nSTATE_FREE\020\002\022\016\n\nSTATE_HELD\020\003\022\023\n" +
+      "\017STATE_LINGERING\020\004\022\021\n\rSTATE_REVOKED\020\005B\010\n" +
+      "\006_value\"\305\001\n\016SessionRequest\022*\n\004open\030\001 \001(\013" +
+      "2\032.lockbroker.v1.OpenSessionH\000\022-\n\theartb" +
+      "eat\030\002 \001(\0132\030.lockbroker.v1.HeartbeatH\000\022)\n" +
+      "\005begin\030\003 \001(\0132\030.lockbroker.v1.BeginLockH\000" +
+      "\022%\n\003end\030\004 \001(\0132\026.lockbroker.v1.EndLockH\000B" +
+      "\006\n\004kind\"5\n\013OpenSession\022&\n\003ttl\030\001 \001(\0132\031.go" +
+      "ogle.protobuf.Duration\"\030\n\tHeartbeat\022\013\n\003s" +
+      "eq\030\001 \001(\003\"\254\001\n\tBeginLock\022\020\n\010lock_ref\030\001 \001(\003" +
+      "\022%\n\004lock\030\002 \001(\0132\027.lockbroker.v1.LockSpec\022" +
+      "%\n\004wait\030\003 \001(\0132\027.lockbroker.v1.WaitSpec\022\030" +
+      "\n\020reattach_lock_id\030\004 \001(\t\022%\n\004also\030\005 \003(\0132\027" +
+      ".lockbroker.v1.AlsoLock\"K\n\010AlsoLock\022%\n\004l" +
+      "ock\030\001 \001(\0132\027.lockbroker.v1.LockSpec\022\030\n\020re" +
+      "attach_lock_id\030\002 \001(\t\"\033\n\007EndLock\022\020\n\010lock_" +
+      "ref\030\001 \001(\003\"\255\001\n\017SessionResponse\022.\n\006opened\030" +
+      "\001 \001(\0132\034.lockbroker.v1.SessionOpenedH\000\0224\n" +
+      "\rheartbeat_ack\030\002 \001(\0132\033.lockbroker.v1.Hea" +
+      "rtbeatAckH\000\022,\n\005event\030\003 \001(\0132\033.lockbroker." +
+      "v1.SessionEventH\000B\006\n\004kind\"\245\001\n\rSessionOpe" +
+      "ned\022&\n\003ttl\030\001 \001(\0132\031.google.protobuf.Durat" +
+      "ion\0225\n\022expires_after_open\030\002 \001(\0132\031.google" +
+      ".protobuf.Duration\0225\n\022heartbeat_interval" +
+      "\030\003 \001(\0132\031.google.protobuf.Duration\"l\n\014Hea" +
+      "rtbeatAck\022\013\n\003seq\030\001 \001(\003\022:\n\027expires_after_" +
+      "heartbeat\030\002 \001(\0132\031.google.protobuf.Durati" +
+      "on\022\023\n\013not_renewed\030\003 \003(\003\"I\n\014SessionEvent\022" +
+      "\020\n\010lock_ref\030\001 \001(\003\022\'\n\005event\030\002 \001(\0132\030.lockb" +
+      "roker.v1.LockEvent\"1\n\020ListLocksRequest\022\016" +
+      "\n\006prefix\030\001 \001(\t\022\r\n\005limit\030\002 \001(\005\"J\n\021ListLoc" +
+      "ksResponse\022&\n\005locks\030\001 \003(\0132\027.lockbroker.v" +
+      "1.LockInfo\022\r\n\005total\030\002 \001(\005\"\376\001\n\010LockInfo\022\014" +
+      "\n\004name\030\001 \001(\t\0223\n\005state\030\002 \001(\0162$.lockbroker" +
+      ".v1.GetLockResponse.State\022\r\n\005owner\030\003 \001(\t" +
+      "\022.\n\013free_within\030\004 \001(\0132\031.google.protobuf." +
+      "Duration\022\025\n\rfencing_token\030\005 \001(\003\022+\n\010held_" +
+      "for\030\006 \001(\0132\031.google.protobuf.Duration\022\014\n\004" +
+      "etag\030\007 \001(\t\022\023\n\006permit\030\010 \001(\005H\000\210\001\001B\t\n\007_perm" +
+      "it\"A\n\022ListWaitersRequest\022\014\n\004name\030\001 \001(\t\022\016" +
+      "\n\006prefix\030\002 \001(\t\022\r\n\005limit\030\003 \001(\005\"P\n\023ListWai" +
+      "tersResponse\022*\n\007waiters\030\001 \003(\0132\031.lockbrok" +
+      "er.v1.WaiterInfo\022\r\n\005total\030\002 \001(\005\"\317\001\n\nWait" +
+      "erInfo\022\014\n\004name\030\001 \001(\t\022\020\n\010position\030\002 \001(\005\022\r" +
+      "\n\005owner\030\003 \001(\t\022-\n\nwaited_for\030\004 \001(\0132\031.goog" +
+      "le.protobuf.Duration\022*\n\004mode\030\005 \001(\0162\034.loc" +
+      "kbroker.v1.LockSpec.Mode\022\r\n\005limit\030\006 \001(\005\022" +
+      "\016\n\006weight\030\007 \001(\005\022\030\n\020keeps_others_out\030\010 \001(" +
+      "\010\"b\n\021RevokeLockRequest\022\014\n\004name\030\001 \001(\t\022\014\n\004" +
+      "etag\030\002 \001(\t\022\021\n\timmediate\030\003 \001(\010\022\023\n\006permit\030" +
+      "\004 \001(\005H\000\210\001\001B\t\n\007_permit\"\206\002\n\022RevokeLockResp" +
+      "onse\022:\n\007outcome\030\001 \001(\0162).lockbroker.v1.Re" +
+      "vokeLockResponse.Outcome\022\r\n\005owner\030\002 \001(\t\022" +
+      ".\n\013free_within\030\003 \001(\0132\031.google.protobuf.D" +
+      "uration\"u\n\007Outcome\022\027\n\023OUTCOME_UNSPECIFIE" +
+      "D\020\000\022\023\n\017OUTCOME_REVOKED\020\001\022\024\n\020OUTCOME_NOT_" +
+      "HELD\020\002\022\023\n\017OUTCOME_CHANGED\020\003\022\021\n\rOUTCOME_F" +
+      "REED\020\0042\336\005\n\013LockService\022J\n\007Acquire\022\035.lock" +
+      "broker.v1.AcquireRequest\032\036.lockbroker.v1" +
+      ".AcquireResponse0\001\022V\n\013WaitAcquire\022!.lock" +
+      "broker.v1.WaitAcquireRequest\032\".lockbroke" +
+      "r.v1.WaitAcquireResponse0\001\022H\n\007Release\022\035." +
+      "lockbroker.v1.ReleaseRequest\032\036.lockbroke" +
+      "r.v1.ReleaseResponse\022W\n\014AcquireLease\022\".l" +
+      "ockbroker.v1.AcquireLeaseRequest\032#.lockb" +
+      "roker.v1.AcquireLeaseResponse\022Q\n\nRenewLe" +
+      "ase\022 .lockbroker.v1.RenewLeaseRequest\032!." +
+      "lockbroker.v1.RenewLeaseResponse\022H\n\007GetL" +
+      "ock\022\035.lockbroker.v1.GetLockRequest\032\036.loc" +
+      "kbroker.v1.GetLockResponse\022Q\n\nUpdateLock" +
+      "\022 .lockbroker.v1.UpdateLockRequest\032!.loc" +
+      "kbroker.v1.UpdateLockResponse\022J\n\007Observe" +
+      "\022\035.lockbroker.v1.ObserveRequest\032\036.lockbr" +
+      "oker.v1.ObserveResponse0\001\022L\n\007Session\022\035.l" +
+      "ockbroker.v1.SessionRequest\032\036.lockbroker" +
+      ".v1.SessionResponse(\0010\0012\210\002\n\tLockAdmin\022P\n" +
+      "\tListLocks\022\037.lockbroker.v1.ListLocksRequ" +
+      "est\032 .lockbroker.v1.ListLocksResponse0\001\022" +
+      "V\n\013ListWaiters\022!.lockbroker.v1.ListWaite" +
+      "rsRequest\032\".lockbroker.v1.ListWaitersRes" +
+      "ponse0\001\022Q\n\nRevokeLock\022 .lockbroker.v1.Re" +
+      "vokeLockRequest\032!.lockbroker.v1.RevokeLo" +
+      "ckResponseB\304\001\n\027io.github.lockbroker.v1B\017" +
+      "LockbrokerProtoP\001ZFgithub.com/lockbroker" +
+      "/lockbroker/clients/go/lockbroker/v1;loc" +
+      "kbrokerv1\242\002\003LKB\252\002\rLockbroker.V1\312\002\rLockbr" +
+      "oker\\V1\342\002\026Lockbroker\\V1\\Metadata\352\002\016Lockb" +
+      "roker::V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -590,7 +594,7 @@ public final class LockbrokerProto {
     internal_static_lockbroker_v1_GetLockResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_GetLockResponse_descriptor,
-        new java.lang.String[] { "State", "Owner", "FreeWithin", "ExpiresAfterRequest", "SharedCount", "FencingToken", "HeldFor", "Etag", });
+        new java.lang.String[] { "State", "Owner", "FreeWithin", "ExpiresAfterRequest", "SharedCount", "FencingToken", "HeldFor", "Etag", "Claimed", });
     internal_static_lockbroker_v1_UpdateLockRequest_descriptor =
       getDescriptor().getMessageTypes().get(24);
     internal_static_lockbroker_v1_UpdateLockRequest_fieldAccessorTable = new
@@ -710,7 +714,7 @@ public final class LockbrokerProto {
     internal_static_lockbroker_v1_WaiterInfo_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_lockbroker_v1_WaiterInfo_descriptor,
-        new java.lang.String[] { "Name", "Position", "Owner", "WaitedFor", });
+        new java.lang.String[] { "Name", "Position", "Owner", "WaitedFor", "Mode", "Limit", "Weight", "KeepsOthersOut", });
     internal_static_lockbroker_v1_RevokeLockRequest_descriptor =
       getDescriptor().getMessageTypes().get(44);
     internal_static_lockbroker_v1_RevokeLockRequest_fieldAccessorTable = new

@@ -23,6 +23,7 @@ private static final long serialVersionUID = 0L;
   private WaiterInfo() {
     name_ = "";
     owner_ = "";
+    mode_ = 0;
   }
 
   @java.lang.Override
@@ -193,6 +194,78 @@ private static final long serialVersionUID = 0L;
     return waitedFor_ == null ? com.google.protobuf.Duration.getDefaultInstance() : waitedFor_;
   }
 
+  public static final int MODE_FIELD_NUMBER = 5;
+  private int mode_ = 0;
+  /**
+   * <pre>
+   * EXCLUSIVE or SHARED.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.Mode mode = 5;</code>
+   * @return The enum numeric value on the wire for mode.
+   */
+  @java.lang.Override public int getModeValue() {
+    return mode_;
+  }
+  /**
+   * <pre>
+   * EXCLUSIVE or SHARED.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.Mode mode = 5;</code>
+   * @return The mode.
+   */
+  @java.lang.Override public io.github.lockbroker.v1.LockSpec.Mode getMode() {
+    io.github.lockbroker.v1.LockSpec.Mode result = io.github.lockbroker.v1.LockSpec.Mode.forNumber(mode_);
+    return result == null ? io.github.lockbroker.v1.LockSpec.Mode.UNRECOGNIZED : result;
+  }
+
+  public static final int LIMIT_FIELD_NUMBER = 6;
+  private int limit_ = 0;
+  /**
+   * <pre>
+   * As in LockSpec; 4,096 where that was unset. 0 if it is EXCLUSIVE.
+   * </pre>
+   *
+   * <code>int32 limit = 6;</code>
+   * @return The limit.
+   */
+  @java.lang.Override
+  public int getLimit() {
+    return limit_;
+  }
+
+  public static final int WEIGHT_FIELD_NUMBER = 7;
+  private int weight_ = 0;
+  /**
+   * <pre>
+   * The number of permits that it takes. 0 if it is EXCLUSIVE.
+   * </pre>
+   *
+   * <code>int32 weight = 7;</code>
+   * @return The weight.
+   */
+  @java.lang.Override
+  public int getWeight() {
+    return weight_;
+  }
+
+  public static final int KEEPS_OTHERS_OUT_FIELD_NUMBER = 8;
+  private boolean keepsOthersOut_ = false;
+  /**
+   * <pre>
+   * True if nobody else gets the lock, or a permit of it, before: it waits for those who share the lock. ListLocks shows it as CLAIMED
+   * meanwhile.
+   * </pre>
+   *
+   * <code>bool keeps_others_out = 8;</code>
+   * @return The keepsOthersOut.
+   */
+  @java.lang.Override
+  public boolean getKeepsOthersOut() {
+    return keepsOthersOut_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -219,6 +292,18 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000001) != 0)) {
       output.writeMessage(4, getWaitedFor());
     }
+    if (mode_ != io.github.lockbroker.v1.LockSpec.Mode.MODE_UNSPECIFIED.getNumber()) {
+      output.writeEnum(5, mode_);
+    }
+    if (limit_ != 0) {
+      output.writeInt32(6, limit_);
+    }
+    if (weight_ != 0) {
+      output.writeInt32(7, weight_);
+    }
+    if (keepsOthersOut_ != false) {
+      output.writeBool(8, keepsOthersOut_);
+    }
     getUnknownFields().writeTo(output);
   }
 
@@ -241,6 +326,22 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000001) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(4, getWaitedFor());
+    }
+    if (mode_ != io.github.lockbroker.v1.LockSpec.Mode.MODE_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(5, mode_);
+    }
+    if (limit_ != 0) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(6, limit_);
+    }
+    if (weight_ != 0) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeInt32Size(7, weight_);
+    }
+    if (keepsOthersOut_ != false) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBoolSize(8, keepsOthersOut_);
     }
     size += getUnknownFields().getSerializedSize();
     memoizedSize = size;
@@ -268,6 +369,13 @@ private static final long serialVersionUID = 0L;
       if (!getWaitedFor()
           .equals(other.getWaitedFor())) return false;
     }
+    if (mode_ != other.mode_) return false;
+    if (getLimit()
+        != other.getLimit()) return false;
+    if (getWeight()
+        != other.getWeight()) return false;
+    if (getKeepsOthersOut()
+        != other.getKeepsOthersOut()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -289,6 +397,15 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + WAITED_FOR_FIELD_NUMBER;
       hash = (53 * hash) + getWaitedFor().hashCode();
     }
+    hash = (37 * hash) + MODE_FIELD_NUMBER;
+    hash = (53 * hash) + mode_;
+    hash = (37 * hash) + LIMIT_FIELD_NUMBER;
+    hash = (53 * hash) + getLimit();
+    hash = (37 * hash) + WEIGHT_FIELD_NUMBER;
+    hash = (53 * hash) + getWeight();
+    hash = (37 * hash) + KEEPS_OTHERS_OUT_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+        getKeepsOthersOut());
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -438,6 +555,10 @@ private static final long serialVersionUID = 0L;
         waitedForBuilder_.dispose();
         waitedForBuilder_ = null;
       }
+      mode_ = 0;
+      limit_ = 0;
+      weight_ = 0;
+      keepsOthersOut_ = false;
       return this;
     }
 
@@ -486,6 +607,18 @@ private static final long serialVersionUID = 0L;
             ? waitedFor_
             : waitedForBuilder_.build();
         to_bitField0_ |= 0x00000001;
+      }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.mode_ = mode_;
+      }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.limit_ = limit_;
+      }
+      if (((from_bitField0_ & 0x00000040) != 0)) {
+        result.weight_ = weight_;
+      }
+      if (((from_bitField0_ & 0x00000080) != 0)) {
+        result.keepsOthersOut_ = keepsOthersOut_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -550,6 +683,18 @@ private static final long serialVersionUID = 0L;
       if (other.hasWaitedFor()) {
         mergeWaitedFor(other.getWaitedFor());
       }
+      if (other.mode_ != 0) {
+        setModeValue(other.getModeValue());
+      }
+      if (other.getLimit() != 0) {
+        setLimit(other.getLimit());
+      }
+      if (other.getWeight() != 0) {
+        setWeight(other.getWeight());
+      }
+      if (other.getKeepsOthersOut() != false) {
+        setKeepsOthersOut(other.getKeepsOthersOut());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -598,6 +743,26 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 34
+            case 40: {
+              mode_ = input.readEnum();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 40
+            case 48: {
+              limit_ = input.readInt32();
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 48
+            case 56: {
+              weight_ = input.readInt32();
+              bitField0_ |= 0x00000040;
+              break;
+            } // case 56
+            case 64: {
+              keepsOthersOut_ = input.readBool();
+              bitField0_ |= 0x00000080;
+              break;
+            } // case 64
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -998,6 +1163,214 @@ private static final long serialVersionUID = 0L;
         waitedFor_ = null;
       }
       return waitedForBuilder_;
+    }
+
+    private int mode_ = 0;
+    /**
+     * <pre>
+     * EXCLUSIVE or SHARED.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.Mode mode = 5;</code>
+     * @return The enum numeric value on the wire for mode.
+     */
+    @java.lang.Override public int getModeValue() {
+      return mode_;
+    }
+    /**
+     * <pre>
+     * EXCLUSIVE or SHARED.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.Mode mode = 5;</code>
+     * @param value The enum numeric value on the wire for mode to set.
+     * @return This builder for chaining.
+     */
+    public Builder setModeValue(int value) {
+      mode_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * EXCLUSIVE or SHARED.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.Mode mode = 5;</code>
+     * @return The mode.
+     */
+    @java.lang.Override
+    public io.github.lockbroker.v1.LockSpec.Mode getMode() {
+      io.github.lockbroker.v1.LockSpec.Mode result = io.github.lockbroker.v1.LockSpec.Mode.forNumber(mode_);
+      return result == null ? io.github.lockbroker.v1.LockSpec.Mode.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * EXCLUSIVE or SHARED.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.Mode mode = 5;</code>
+     * @param value The mode to set.
+     * @return This builder for chaining.
+     */
+    public Builder setMode(io.github.lockbroker.v1.LockSpec.Mode value) {
+      if (value == null) {
+        throw new NullPointerException();
+      }
+      bitField0_ |= 0x00000010;
+      mode_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * EXCLUSIVE or SHARED.
+     * </pre>
+     *
+     * <code>.lockbroker.v1.LockSpec.Mode mode = 5;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearMode() {
+      bitField0_ = (bitField0_ & ~0x00000010);
+      mode_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private int limit_ ;
+    /**
+     * <pre>
+     * As in LockSpec; 4,096 where that was unset. 0 if it is EXCLUSIVE.
+     * </pre>
+     *
+     * <code>int32 limit = 6;</code>
+     * @return The limit.
+     */
+    @java.lang.Override
+    public int getLimit() {
+      return limit_;
+    }
+    /**
+     * <pre>
+     * As in LockSpec; 4,096 where that was unset. 0 if it is EXCLUSIVE.
+     * </pre>
+     *
+     * <code>int32 limit = 6;</code>
+     * @param value The limit to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLimit(int value) {
+
+      limit_ = value;
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * As in LockSpec; 4,096 where that was unset. 0 if it is EXCLUSIVE.
+     * </pre>
+     *
+     * <code>int32 limit = 6;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearLimit() {
+      bitField0_ = (bitField0_ & ~0x00000020);
+      limit_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private int weight_ ;
+    /**
+     * <pre>
+     * The number of permits that it takes. 0 if it is EXCLUSIVE.
+     * </pre>
+     *
+     * <code>int32 weight = 7;</code>
+     * @return The weight.
+     */
+    @java.lang.Override
+    public int getWeight() {
+      return weight_;
+    }
+    /**
+     * <pre>
+     * The number of permits that it takes. 0 if it is EXCLUSIVE.
+     * </pre>
+     *
+     * <code>int32 weight = 7;</code>
+     * @param value The weight to set.
+     * @return This builder for chaining.
+     */
+    public Builder setWeight(int value) {
+
+      weight_ = value;
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The number of permits that it takes. 0 if it is EXCLUSIVE.
+     * </pre>
+     *
+     * <code>int32 weight = 7;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearWeight() {
+      bitField0_ = (bitField0_ & ~0x00000040);
+      weight_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private boolean keepsOthersOut_ ;
+    /**
+     * <pre>
+     * True if nobody else gets the lock, or a permit of it, before: it waits for those who share the lock. ListLocks shows it as CLAIMED
+     * meanwhile.
+     * </pre>
+     *
+     * <code>bool keeps_others_out = 8;</code>
+     * @return The keepsOthersOut.
+     */
+    @java.lang.Override
+    public boolean getKeepsOthersOut() {
+      return keepsOthersOut_;
+    }
+    /**
+     * <pre>
+     * True if nobody else gets the lock, or a permit of it, before: it waits for those who share the lock. ListLocks shows it as CLAIMED
+     * meanwhile.
+     * </pre>
+     *
+     * <code>bool keeps_others_out = 8;</code>
+     * @param value The keepsOthersOut to set.
+     * @return This builder for chaining.
+     */
+    public Builder setKeepsOthersOut(boolean value) {
+
+      keepsOthersOut_ = value;
+      bitField0_ |= 0x00000080;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * True if nobody else gets the lock, or a permit of it, before: it waits for those who share the lock. ListLocks shows it as CLAIMED
+     * meanwhile.
+     * </pre>
+     *
+     * <code>bool keeps_others_out = 8;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearKeepsOthersOut() {
+      bitField0_ = (bitField0_ & ~0x00000080);
+      keepsOthersOut_ = false;
+      onChanged();
+      return this;
     }
     @java.lang.Override
     public final Builder setUnknownFields(

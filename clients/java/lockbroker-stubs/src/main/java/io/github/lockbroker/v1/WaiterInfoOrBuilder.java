@@ -84,4 +84,54 @@ public interface WaiterInfoOrBuilder extends
    * <code>.google.protobuf.Duration waited_for = 4;</code>
    */
   com.google.protobuf.DurationOrBuilder getWaitedForOrBuilder();
+
+  /**
+   * <pre>
+   * EXCLUSIVE or SHARED.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.Mode mode = 5;</code>
+   * @return The enum numeric value on the wire for mode.
+   */
+  int getModeValue();
+  /**
+   * <pre>
+   * EXCLUSIVE or SHARED.
+   * </pre>
+   *
+   * <code>.lockbroker.v1.LockSpec.Mode mode = 5;</code>
+   * @return The mode.
+   */
+  io.github.lockbroker.v1.LockSpec.Mode getMode();
+
+  /**
+   * <pre>
+   * As in LockSpec; 4,096 where that was unset. 0 if it is EXCLUSIVE.
+   * </pre>
+   *
+   * <code>int32 limit = 6;</code>
+   * @return The limit.
+   */
+  int getLimit();
+
+  /**
+   * <pre>
+   * The number of permits that it takes. 0 if it is EXCLUSIVE.
+   * </pre>
+   *
+   * <code>int32 weight = 7;</code>
+   * @return The weight.
+   */
+  int getWeight();
+
+  /**
+   * <pre>
+   * True if nobody else gets the lock, or a permit of it, before: it waits for those who share the lock. ListLocks shows it as CLAIMED
+   * meanwhile.
+   * </pre>
+   *
+   * <code>bool keeps_others_out = 8;</code>
+   * @return The keepsOthersOut.
+   */
+  boolean getKeepsOthersOut();
 }
