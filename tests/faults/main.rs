@@ -30,6 +30,7 @@
 mod census;
 mod checker;
 mod clients;
+mod elections;
 mod history;
 mod links;
 mod nemesis;

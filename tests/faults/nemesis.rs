@@ -35,6 +35,7 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
         rng: StdRng::seed_from_u64(seed.wrapping_mul(31) + number),
         kinds: kinds.to_vec(),
         pause,
+        is_after_several: false,
         end,
     };
     let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 700..2_500);
@@ -53,7 +54,16 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
     let of_links = nemesis(11, &kinds, 800..2_500);
     let of_names = nemesis(12, &[Kind::Revoked], 2_000..5_000);
-    tokio::join!(of_brokers.rage(0), join_all(of_stores), of_clients.rage(0), of_links.rage(0), of_names.rage(0));
+    // One of several is to be revoked often enough: seldom is there nothing else that could be the cause.
+    let of_several = Nemesis { is_after_several: true, ..nemesis(13, &[Kind::Revoked], 500..2_000) };
+    tokio::join!(
+        of_brokers.rage(0),
+        join_all(of_stores),
+        of_clients.rage(0),
+        of_links.rage(0),
+        of_names.rage(0),
+        of_several.rage(0),
+    );
 }
 
 struct Nemesis<'a> {
@@ -62,6 +72,8 @@ struct Nemesis<'a> {
     kinds: Vec<Kind>,
     /// Milliseconds between two faults.
     pause: std::ops::Range<u64>,
+    /// True if it revokes locks that their clients have together with others, if there are any.
+    is_after_several: bool,
     end: Instant,
 }
 
@@ -166,17 +178,22 @@ impl Nemesis<'_> {
     /// Takes a lock from whoever has it, at any broker that nothing else is done to. As often as not its holder hears late of it.
     async fn revoke(&mut self) {
         let world = self.world;
-        let held = world.held.lock().unwrap().choose(&mut self.rng).copied();
+        let mut all = world.held.lock().unwrap().clone();
+        if self.is_after_several && all.iter().any(|prey| prey.is_one_of_several) {
+            all.retain(|prey| prey.is_one_of_several);
+        }
+        let held = all.choose(&mut self.rng).copied();
         let number = self.rng.random_range(0..BROKERS);
-        let (Some(Prey { client, name, permit }), Ok(broker)) = (held, world.brokers[number].try_lock()) else {
+        let (Some(Prey { client, name, permit, .. }), Ok(broker)) = (held, world.brokers[number].try_lock()) else {
             return;
         };
         let url = broker.url();
         drop(broker);
-        // Its holder may hear of it until its validity is over, and the name stays closed for as long.
-        let fault = world.notes.fault(Kind::Revoked, vec![Target::Name(name), Target::Client(client)]);
-        let link = &world.client_links[client];
-        if self.rng.random() {
+        // Its holder may believe in it until its validity is over, and the name stays closed for as long.
+        let (link, hears_late) = (&world.client_links[client], self.rng.random::<bool>());
+        let late = hears_late.then_some(Target::Client(client));
+        let fault = world.notes.fault(Kind::Revoked, late.into_iter().chain([Target::Name(name)]).collect());
+        if hears_late {
             link.delay(self.millis(1_000..2_500));
         }
         let permit = permit.map(|permit| permit as i32);
@@ -188,7 +205,9 @@ impl Nemesis<'_> {
         // The broker or its memcached may be away.
         let _ = timeout(Duration::from_secs(2), call).await;
         sleep(HEARD).await;
-        link.delay(Duration::ZERO);
+        if hears_late {
+            link.delay(Duration::ZERO);
+        }
         sleep(TTL - HEARD).await;
         drop(fault);
     }

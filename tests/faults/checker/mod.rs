@@ -1,6 +1,7 @@
 //! Judges a history: what the clients believed against what a lock service promises.
 
 mod holders;
+mod observers;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,12 @@ pub(crate) enum Breach {
     FallingToken,
     /// Somebody had a lock before its linger or its `min_hold` was over.
     OpenedEarly,
+    /// One who observed a lock was told a lower token after a higher one.
+    SeenFallingToken,
+    /// One who observed a lock was told a value that the one with that token had not sent.
+    SeenForeignValue,
+    /// One who observed a lock was told an older value after a newer one of the same grant.
+    SeenOlderValue,
     /// After the run nobody could have the name.
     NeverFreed,
     /// Neither the broker nor a broken stream told, and nothing had touched either of them.
@@ -56,6 +63,7 @@ impl fmt::Display for Violation {
 pub(crate) fn judge(history: &History) -> Vec<Violation> {
     let mut violations = Vec::new();
     holders::judge(history, &mut violations);
+    observers::judge(history, &mut violations);
     for stuck in &history.stuck {
         let story = format!("name {}: {}", stuck.name, stuck.why);
         violations.push(Violation { what: Breach::NeverFreed, at: history.end, story });
@@ -69,7 +77,7 @@ pub(crate) fn judge(history: &History) -> Vec<Violation> {
 
 fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>) {
     let End::Lost { at, told } = hold.end else { return };
-    let touched = |store_matters: bool, until: Instant| {
+    let touched = |is_for_cause: bool, until: Instant| {
         let brokers = match hold.outlives_streams {
             true => (0..BROKERS).collect(),
             false => history.brokers_of(hold.client, hold.renewed, at),
@@ -81,11 +89,12 @@ fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>)
                 && fault.on.iter().any(|target| match *target {
                     Target::Everything => true,
                     Target::Client(client) => client == hold.client,
-                    Target::Name(name) => hold.names().any(|own| own == name),
+                    // Whoever may be told of a revocation is to be told.
+                    Target::Name(name) => is_for_cause && hold.names().any(|own| own == name),
                     Target::Broker(broker) => brokers.contains(&broker),
-                    Target::Store(other) => store_matters && stores.contains(&other),
+                    Target::Store(other) => is_for_cause && stores.contains(&other),
                     Target::StoreLink { broker, store: other } => {
-                        store_matters && stores.contains(&other) && brokers.contains(&broker)
+                        is_for_cause && stores.contains(&other) && brokers.contains(&broker)
                     }
                 })
         })
