@@ -1,3 +1,6 @@
+mod observers;
+mod several;
+
 use super::*;
 use crate::history::{Access, Belief, Fault, Kind, LEASE, Stuck};
 
