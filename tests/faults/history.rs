@@ -194,6 +194,16 @@ pub(crate) enum Target {
     Everything,
 }
 
+/// A grant that an operator took from its holder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Revocation {
+    pub(crate) name: usize,
+    /// The permit, if it was one.
+    pub(crate) permit: Option<u32>,
+    pub(crate) sent: Instant,
+    pub(crate) answered: Instant,
+}
+
 /// A name that could not be had after the run.
 #[derive(Clone, Debug)]
 pub(crate) struct Stuck {
@@ -209,6 +219,7 @@ pub(crate) struct History {
     pub(crate) holds: Vec<Hold>,
     pub(crate) waits: Vec<Wait>,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) revocations: Vec<Revocation>,
     pub(crate) campaigns: Vec<Campaign>,
     pub(crate) views: Vec<View>,
     pub(crate) stuck: Vec<Stuck>,
@@ -240,6 +251,7 @@ pub(crate) struct Notes {
     pub(crate) holds: Mutex<Vec<Hold>>,
     pub(crate) waits: Mutex<Vec<Wait>>,
     pub(crate) faults: Mutex<Vec<Fault>>,
+    pub(crate) revocations: Mutex<Vec<Revocation>>,
     /// By their numbers.
     pub(crate) campaigns: Mutex<Vec<Campaign>>,
     pub(crate) views: Mutex<Vec<View>>,
@@ -252,6 +264,12 @@ impl Notes {
 
     pub(crate) fn wait(&self, client: usize, name: usize, from: Instant) {
         self.waits.lock().unwrap().push(Wait { client, name, from, until: Instant::now() });
+    }
+
+    /// Returns true if that has a fault just now.
+    pub(crate) fn is_struck(&self, target: Target) -> bool {
+        let now = Instant::now();
+        self.faults.lock().unwrap().iter().any(|fault| fault.until > now && fault.on.contains(&target))
     }
 
     /// Notes a fault that begins now; it lasts until what is returned is dropped.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use lockbroker::proto::RevokeLockRequest;
 use lockbroker::proto::lock_admin_client::LockAdminClient;
+use lockbroker::proto::revoke_lock_response::Outcome;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
@@ -14,7 +15,9 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Endpoint;
 
-use crate::history::{Kind, TTL, Target};
+use crate::checker::AFTERMATH;
+use crate::clients::LISTEN_ON;
+use crate::history::{Kind, Revocation, TTL, Target};
 use crate::support::{Memcached, Proxy};
 use crate::world::{BROKERS, CLIENTS, Prey, STORES, World};
 
@@ -72,7 +75,7 @@ struct Nemesis<'a> {
     kinds: Vec<Kind>,
     /// Milliseconds between two faults.
     pause: std::ops::Range<u64>,
-    /// True if it revokes locks that their clients have together with others, if there are any.
+    /// True if it revokes locks that their clients have together with others.
     is_after_several: bool,
     end: Instant,
 }
@@ -126,6 +129,10 @@ impl Nemesis<'_> {
                     clients.retain(|client| *client != another);
                     clients.push(another);
                 }
+                clients.retain(|client| !self.spares_client(*client));
+                if clients.is_empty() {
+                    return;
+                }
                 let proxies: Vec<_> = clients.iter().map(|&client| &world.client_links[client]).collect();
                 let fault = world.notes.fault(kind, clients.into_iter().map(Target::Client).collect());
                 self.strike_links(kind, &proxies).await;
@@ -142,7 +149,14 @@ impl Nemesis<'_> {
                 self.strike_links(kind, &proxies).await;
                 drop(fault);
             }
-            Kind::Revoked => self.revoke().await,
+            Kind::Revoked if self.is_after_several => self.revoke_of_several().await,
+            Kind::Revoked => {
+                let prey = self.world.held.lock().unwrap().choose(&mut self.rng).copied();
+                let hears_late = self.rng.random();
+                if let Some(prey) = prey {
+                    self.revoke(prey, hears_late && !self.spares_client(prey.client)).await;
+                }
+            }
             Kind::MachineStalled => {}
         }
     }
@@ -175,35 +189,72 @@ impl Nemesis<'_> {
         others.into_iter().take(count - 1).chain([prey]).collect()
     }
 
-    /// Takes a lock from whoever has it, at any broker that nothing else is done to. As often as not its holder hears late of it.
-    async fn revoke(&mut self) {
+    /// Revokes one of several that a client has together, and lets it be otherwise, and its broker: it is to be told. Where that is
+    /// one fault among many, whatever it is not told has another cause.
+    async fn revoke_of_several(&mut self) {
         let world = self.world;
-        let mut all = world.held.lock().unwrap().clone();
-        if self.is_after_several && all.iter().any(|prey| prey.is_one_of_several) {
-            all.retain(|prey| prey.is_one_of_several);
-        }
-        let held = all.choose(&mut self.rng).copied();
-        let number = self.rng.random_range(0..BROKERS);
-        let (Some(Prey { client, name, permit, .. }), Ok(broker)) = (held, world.brokers[number].try_lock()) else {
-            return;
+        let is_whole = |prey: &Prey| {
+            let broker = world.signposts.broker_of(prey.client);
+            let on = [Some(Target::Client(prey.client)), broker.map(Target::Broker)];
+            prey.is_one_of_several && !on.into_iter().flatten().any(|target| world.notes.is_struck(target))
         };
+        let whole = || world.held.lock().unwrap().iter().filter(|prey| is_whole(prey)).copied().collect::<Vec<_>>();
+        let Some(client) = whole().choose(&mut self.rng).map(|prey| prey.client) else { return };
+        let Some(broker) = world.signposts.broker_of(client) else { return };
+        *world.spared.lock().unwrap() = Some((client, broker));
+        // What was over before counts for a while.
+        sleep(AFTERMATH).await;
+        let its_own = whole().into_iter().filter(|prey| prey.client == client).collect::<Vec<_>>();
+        if let Some(prey) = its_own.choose(&mut self.rng) {
+            self.revoke(*prey, false).await;
+            sleep(LISTEN_ON).await;
+        }
+        *world.spared.lock().unwrap() = None;
+    }
+
+    fn spares_client(&self, client: usize) -> bool {
+        self.world.spared.lock().unwrap().is_some_and(|(spared, _)| spared == client)
+    }
+
+    fn spares_broker(&self, broker: usize) -> bool {
+        self.world.spared.lock().unwrap().is_some_and(|(_, spared)| spared == broker)
+    }
+
+    /// Returns a broker that has a lock and is not spared.
+    async fn find_broker(&mut self) -> usize {
+        let (_, broker, _) = self.find_prey(None).await;
+        if self.spares_broker(broker) { (broker + 1) % BROKERS } else { broker }
+    }
+
+    /// Takes a lock from whoever has it, at any broker that nothing else is done to. As often as not its holder hears late of it.
+    async fn revoke(&mut self, prey: Prey, hears_late: bool) {
+        let world = self.world;
+        let Prey { client, name, permit, .. } = prey;
+        let number = self.rng.random_range(0..BROKERS);
+        let Ok(broker) = world.brokers[number].try_lock() else { return };
         let url = broker.url();
         drop(broker);
         // Its holder may believe in it until its validity is over, and the name stays closed for as long.
-        let (link, hears_late) = (&world.client_links[client], self.rng.random::<bool>());
+        let link = &world.client_links[client];
         let late = hears_late.then_some(Target::Client(client));
         let fault = world.notes.fault(Kind::Revoked, late.into_iter().chain([Target::Name(name)]).collect());
         if hears_late {
             link.delay(self.millis(1_000..2_500));
         }
-        let permit = permit.map(|permit| permit as i32);
-        let request = RevokeLockRequest { name: world.names[name].clone(), permit, ..Default::default() };
+        let number = permit.map(|permit| permit as i32);
+        let request = RevokeLockRequest { name: world.names[name].clone(), permit: number, ..Default::default() };
         let call = async {
             let channel = Endpoint::from_shared(url).unwrap().connect().await?;
             Ok::<_, Box<dyn std::error::Error>>(LockAdminClient::new(channel).revoke_lock(request).await?)
         };
         // The broker or its memcached may be away.
-        let _ = timeout(Duration::from_secs(2), call).await;
+        let sent = Instant::now();
+        if let Ok(Ok(answer)) = timeout(Duration::from_secs(2), call).await
+            && answer.into_inner().outcome() == Outcome::Revoked
+        {
+            let revocation = Revocation { name, permit, sent, answered: Instant::now() };
+            world.notes.revocations.lock().unwrap().push(revocation);
+        }
         sleep(HEARD).await;
         if hears_late {
             link.delay(Duration::ZERO);
@@ -214,7 +265,7 @@ impl Nemesis<'_> {
 
     async fn kill_a_broker(&mut self) {
         let world = self.world;
-        let (_, number, _) = self.find_prey(None).await;
+        let number = self.find_broker().await;
         let mut broker = world.brokers[number].lock().await;
         let fault = world.notes.fault(Kind::BrokerKilled, vec![Target::Broker(number)]);
         broker.kill();
@@ -226,7 +277,7 @@ impl Nemesis<'_> {
 
     async fn pause_a_broker(&mut self, clients_leave: bool) {
         let world = self.world;
-        let (_, number, _) = self.find_prey(None).await;
+        let number = self.find_broker().await;
         let mut broker = world.brokers[number].lock().await;
         let kind = if clients_leave { Kind::BrokerPausedAndLeft } else { Kind::BrokerPaused };
         world.signposts.change(number, |site| {
@@ -286,7 +337,9 @@ impl Nemesis<'_> {
         let mut brokers = Vec::new();
         let mut targets = vec![Target::Store(number)];
         for (broker, lock) in world.brokers.iter().enumerate() {
-            if let Ok(lock) = lock.try_lock() {
+            if !self.spares_broker(broker)
+                && let Ok(lock) = lock.try_lock()
+            {
                 brokers.push(lock);
                 targets.push(Target::Broker(broker));
             }

@@ -66,6 +66,8 @@ pub(crate) struct World {
     pub(crate) names: Vec<String>,
     /// The locks that clients believe to hold.
     pub(crate) held: std::sync::Mutex<Vec<Prey>>,
+    /// The client and the broker that nothing is done to for now, but to the locks of that client.
+    pub(crate) spared: std::sync::Mutex<Option<(usize, usize)>>,
     /// The memcached that each name lives on.
     pub(crate) store_of: Vec<usize>,
 }
@@ -93,6 +95,7 @@ impl World {
             forks,
             names: Vec::new(),
             held: std::sync::Mutex::default(),
+            spared: std::sync::Mutex::default(),
             store_of: Vec::new(),
         };
         for broker in 0..BROKERS {
@@ -191,6 +194,7 @@ impl World {
             holds: std::mem::take(&mut self.notes.holds.lock().unwrap()),
             waits: std::mem::take(&mut self.notes.waits.lock().unwrap()),
             faults: take(&self.notes.faults),
+            revocations: std::mem::take(&mut self.notes.revocations.lock().unwrap()),
             campaigns: std::mem::take(&mut self.notes.campaigns.lock().unwrap()),
             views: std::mem::take(&mut self.notes.views.lock().unwrap()),
             stuck,

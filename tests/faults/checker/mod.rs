@@ -10,13 +10,13 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::clients::LISTEN_ON;
-use crate::history::{End, History, Hold, Target};
+use crate::history::{Access, End, History, Hold, Kind, LEASE, Revocation, Target};
 use crate::world::BROKERS;
 use tell::{tell, weather};
 
 /// The time for which a fault still has effects after its end: a broker waits for a memcached that does not answer for
 /// a second, and pauses for up to a second between two tries.
-const AFTERMATH: Duration = Duration::from_secs(2);
+pub(crate) const AFTERMATH: Duration = Duration::from_secs(2);
 
 /// A broken promise.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub(crate) enum Breach {
     NeverFreed,
     /// Neither the broker nor a broken stream told, and nothing had touched either of them.
     LostWithoutNotice,
+    /// A client went on believing in a lock that was revoked when it had no validity any more.
+    BelievedAfterRevocation,
     /// The lock was lost although, since its last renewal, nothing had touched the client's connection, its broker,
     /// its memcached or what lies between.
     LostWithoutCause,
@@ -64,6 +66,7 @@ pub(crate) fn judge(history: &History) -> Vec<Violation> {
     let mut violations = Vec::new();
     holders::judge(history, &mut violations);
     observers::judge(history, &mut violations);
+    believed_after_revocation(history, &mut violations);
     for stuck in &history.stuck {
         let story = format!("name {}: {}", stuck.name, stuck.why);
         violations.push(Violation { what: Breach::NeverFreed, at: history.end, story });
@@ -73,6 +76,39 @@ pub(crate) fn judge(history: &History) -> Vec<Violation> {
     }
     violations.sort_by_key(|violation| violation.at);
     violations
+}
+
+/// Accuses each that believes in a lock for longer after a revocation than any renewal can be good that was asked for before. There is
+/// no excuse: whoever is not told and is renewed all the same finds another beside itself. A loss of memory may undo a revocation.
+fn believed_after_revocation(history: &History, violations: &mut Vec<Violation>) {
+    for Revocation { name, permit, sent, answered } in history.revocations.iter().copied() {
+        let until = answered + LEASE;
+        let store = Target::Store(history.store_of[name]);
+        let was_lost = history.faults.iter().any(|fault| {
+            let is_near = fault.from <= until && sent <= fault.until + AFTERMATH;
+            is_near && matches!(fault.kind, Kind::StoreRestarted | Kind::StoreFlushed) && fault.on.contains(&store)
+        });
+        let is_it = |hold: &&Hold| {
+            let permit_then = match hold.access {
+                Access::Alone if hold.changes.is_empty() => None,
+                Access::Shared { permit, .. } => Some(permit),
+                _ => return false,
+            };
+            hold.name == name
+                && permit_then == permit
+                && hold.beliefs.iter().any(|belief| belief.from <= sent && answered <= belief.until)
+                && hold.beliefs.iter().any(|belief| until < belief.until)
+        };
+        for hold in history.holds.iter().filter(is_it).filter(|_| !was_lost) {
+            let at = answered.saturating_duration_since(history.start);
+            let story = format!(
+                "revoked at {at:.4?}: {}\n  {}",
+                tell(history, hold),
+                weather(history, history.store_of[name], until)
+            );
+            violations.push(Violation { what: Breach::BelievedAfterRevocation, at: until, story });
+        }
+    }
 }
 
 fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>) {

@@ -2,7 +2,7 @@ mod observers;
 mod several;
 
 use super::*;
-use crate::history::{Access, Belief, Fault, Kind, LEASE, Stuck};
+use crate::history::{Belief, Fault, Stuck};
 
 /// Makes a history of client 0 and name 0.
 fn history(holds: Vec<Hold>, faults: Vec<Fault>) -> History {
@@ -13,6 +13,7 @@ fn history(holds: Vec<Hold>, faults: Vec<Fault>) -> History {
         holds,
         waits: Vec::new(),
         faults,
+        revocations: Vec::new(),
         campaigns: Vec::new(),
         views: Vec::new(),
         stuck: Vec::new(),

@@ -17,7 +17,7 @@ use crate::world::CLIENTS;
 /// The number of names that have leaders now and then: the first ones.
 pub(super) const LEADERS: usize = 4;
 /// The time between two updates, in milliseconds.
-const UPDATES: std::ops::Range<u64> = 10..150;
+const UPDATES: std::ops::Range<u64> = 10..600;
 /// The time for which a lock is observed on one stream, in milliseconds.
 const OBSERVES: std::ops::Range<u64> = 2_000..15_000;
 /// Whoever hears nothing for so long asks elsewhere.

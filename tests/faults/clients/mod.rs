@@ -98,6 +98,11 @@ impl Life {
         (self.client / KINDS).is_multiple_of(2)
     }
 
+    /// Returns true if it is watched whether it is told of a revocation: it lets nothing go meanwhile.
+    fn is_to_hold_on(&self) -> bool {
+        self.world.spared.lock().unwrap().is_some_and(|(client, _)| client == self.client)
+    }
+
     /// Chooses the lock that it wants next.
     fn choose(&mut self) -> Wanted {
         let name = self.rng.random_range(0..self.world.names.len());

@@ -32,7 +32,7 @@ const AWAY: u64 = 1_000;
 /// The share of locks with a value, and the time for which they are held, in milliseconds: an observer at another broker hears of it
 /// after a second.
 const CAMPAIGNS: f64 = 0.2;
-const TERM: std::ops::Range<u64> = 50..4_000;
+const TERM: std::ops::Range<u64> = 50..6_000;
 /// The share of locks that become shared ones, of the rest.
 const DOWNGRADES: f64 = 0.6;
 

@@ -82,3 +82,24 @@ fn a_revocation_is_a_cause_and_no_excuse_for_silence() {
     // Its client was made to hear late.
     assert_eq!(breaches(&history(lost(false), revoked(&[Target::Name(1), Target::Client(0)]))), []);
 }
+
+#[test]
+fn nobody_believes_in_a_revoked_lock_for_longer_than_it_was_good() {
+    let now = Instant::now();
+    let at = |millis| now + Duration::from_millis(millis);
+    let of = |hold: Hold, faults| {
+        let mut history = history(vec![hold], faults);
+        history.revocations = vec![Revocation { name: 0, permit: None, sent: at(1_000), answered: at(1_100) }];
+        breaches(&history)
+    };
+    let lease = LEASE.as_millis() as u64;
+    assert_eq!(of(hold(now, 0, 1, &[(0, 1_100 + lease)]), vec![]), []);
+    let late = hold(now, 0, 1, &[(0, 1_101 + lease)]);
+    assert_eq!(of(late.clone(), vec![]), [Breach::BelievedAfterRevocation]);
+    let with = |kind| of(late.clone(), vec![fault(now, kind, Target::Store(0), 2_000, 2_000)]);
+    assert_eq!(with(Kind::StoreFlushed), []);
+    assert_eq!(with(Kind::StorePaused), [Breach::BelievedAfterRevocation]);
+    // It may be another grant that was revoked.
+    assert_eq!(of(hold(now, 0, 1, &[(1_001, 9_000)]), vec![]), []);
+    assert_eq!(of(share(now, 0, 1, (0, 2), (0, 9_000)), vec![]), []);
+}
