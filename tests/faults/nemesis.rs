@@ -22,7 +22,7 @@ use crate::support::{Memcached, Proxy};
 use crate::world::{BROKERS, CLIENTS, Prey, STORES, World};
 
 /// The last fault begins so long before the end that it is over by then.
-const LONGEST: Duration = Duration::from_secs(11);
+const LONGEST: Duration = Duration::from_secs(12);
 /// The longest search for a lock that is held: on a memcached that grants again only now, that takes a while.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// The time for which a process is stopped, in milliseconds: longer than the ttl.
@@ -154,7 +154,8 @@ impl Nemesis<'_> {
                 let prey = self.world.held.lock().unwrap().choose(&mut self.rng).copied();
                 let hears_late = self.rng.random();
                 if let Some(prey) = prey {
-                    self.revoke(prey, hears_late && !self.spares_client(prey.client)).await;
+                    let broker = self.rng.random_range(0..BROKERS);
+                    self.revoke(prey, broker, hears_late && !self.spares_client(prey.client)).await;
                 }
             }
             Kind::MachineStalled => {}
@@ -199,14 +200,22 @@ impl Nemesis<'_> {
             prey.is_one_of_several && !on.into_iter().flatten().any(|target| world.notes.is_struck(target))
         };
         let whole = || world.held.lock().unwrap().iter().filter(|prey| is_whole(prey)).copied().collect::<Vec<_>>();
-        let Some(client) = whole().choose(&mut self.rng).map(|prey| prey.client) else { return };
+        // Not for long: the run may be about to end.
+        let give_up = Instant::now() + AFTERMATH;
+        let client = loop {
+            match whole().choose(&mut self.rng) {
+                Some(prey) => break prey.client,
+                None if Instant::now() > give_up => return,
+                None => sleep(Duration::from_millis(20)).await,
+            }
+        };
         let Some(broker) = world.signposts.broker_of(client) else { return };
         *world.spared.lock().unwrap() = Some((client, broker));
         // What was over before counts for a while.
         sleep(AFTERMATH).await;
         let its_own = whole().into_iter().filter(|prey| prey.client == client).collect::<Vec<_>>();
         if let Some(prey) = its_own.choose(&mut self.rng) {
-            self.revoke(*prey, false).await;
+            self.revoke(*prey, broker, false).await;
             sleep(LISTEN_ON).await;
         }
         *world.spared.lock().unwrap() = None;
@@ -226,12 +235,11 @@ impl Nemesis<'_> {
         if self.spares_broker(broker) { (broker + 1) % BROKERS } else { broker }
     }
 
-    /// Takes a lock from whoever has it, at any broker that nothing else is done to. As often as not its holder hears late of it.
-    async fn revoke(&mut self, prey: Prey, hears_late: bool) {
+    /// Takes a lock from whoever has it, if nothing else is done to that broker. Its holder may hear late of it.
+    async fn revoke(&mut self, prey: Prey, broker: usize, hears_late: bool) {
         let world = self.world;
         let Prey { client, name, permit, .. } = prey;
-        let number = self.rng.random_range(0..BROKERS);
-        let Ok(broker) = world.brokers[number].try_lock() else { return };
+        let Ok(broker) = world.brokers[broker].try_lock() else { return };
         let url = broker.url();
         drop(broker);
         // Its holder may believe in it until its validity is over, and the name stays closed for as long.

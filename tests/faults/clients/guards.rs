@@ -93,7 +93,7 @@ async fn hold(life: &mut Life, wanted: &[Wanted], guard: Guard) {
             let told = is_lost(&guard, LISTEN_ON).await;
             return holding.lost(told, life);
         }
-        if before >= go_at && is_valid {
+        if before >= go_at && is_valid && !life.is_to_hold_on() {
             holding.let_go(life);
             if life.rng.random_bool(0.5) {
                 // Dropping it is the other way.

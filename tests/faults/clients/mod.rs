@@ -40,7 +40,7 @@ const POLL: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The share of requests that ask for several locks together, where a client can.
-const TOGETHER: f64 = 0.15;
+const TOGETHER: f64 = 0.2;
 /// The share of requests for a lock that others may have at the same time.
 const SHARES: f64 = 0.45;
 /// The share of requests with a linger, and how long that is.
