@@ -20,7 +20,7 @@ const KINDS: [Kind; 11] = [
     ("together with others", 80, |hold| !hold.others.is_empty()),
     ("of these lost", 3, |hold| !hold.others.is_empty() && matches!(hold.end, End::Lost { .. })),
     ("several permits of one lock", 40, |hold| hold.together > hold.others.len() + 1),
-    ("alone and then shared", 30, |hold| {
+    ("alone and then shared", 15, |hold| {
         matches!(hold.last_access(), Access::Shared { .. }) && !hold.changes.is_empty()
     }),
     ("leases", 200, |hold| takes_leases(hold.client)),

@@ -1,25 +1,21 @@
 //! The faults. Several happen at a time: one of the brokers, each memcached, the clients' connections and the brokers'
 //! connections to memcached have a nemesis each, which makes one fault after another and undoes it.
 
+mod junk;
+mod revocations;
+
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lockbroker::proto::RevokeLockRequest;
-use lockbroker::proto::lock_admin_client::LockAdminClient;
-use lockbroker::proto::revoke_lock_response::Outcome;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
-use tonic::transport::Endpoint;
+use tokio::time::sleep;
 
-use crate::checker::AFTERMATH;
-use crate::clients::LISTEN_ON;
-use crate::history::{Kind, Revocation, TTL, Target};
+use crate::history::{Kind, Target};
 use crate::support::{Memcached, Proxy};
 use crate::world::{BROKERS, CLIENTS, Prey, STORES, World};
+use junk::Junk;
 
 /// The last fault begins so long before the end that it is over by then.
 const LONGEST: Duration = Duration::from_secs(12);
@@ -27,9 +23,6 @@ const LONGEST: Duration = Duration::from_secs(12);
 const PATIENCE: Duration = Duration::from_secs(6);
 /// The time for which a process is stopped, in milliseconds: longer than the ttl.
 const PAUSE: std::ops::Range<u64> = 5_200..6_500;
-
-/// The time for which a holder may hear late of a revocation.
-const HEARD: Duration = Duration::from_millis(2_500);
 
 /// Runs all of them. They end before `end`, and leave everything as they found it.
 pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
@@ -190,87 +183,6 @@ impl Nemesis<'_> {
         others.into_iter().take(count - 1).chain([prey]).collect()
     }
 
-    /// Revokes one of several that a client has together, and lets it be otherwise, and its broker: it is to be told. Where that is
-    /// one fault among many, whatever it is not told has another cause.
-    async fn revoke_of_several(&mut self) {
-        let world = self.world;
-        let is_whole = |prey: &Prey| {
-            let broker = world.signposts.broker_of(prey.client);
-            let on = [Some(Target::Client(prey.client)), broker.map(Target::Broker)];
-            prey.is_one_of_several && !on.into_iter().flatten().any(|target| world.notes.is_struck(target))
-        };
-        let whole = || world.held.lock().unwrap().iter().filter(|prey| is_whole(prey)).copied().collect::<Vec<_>>();
-        // Not for long: the run may be about to end.
-        let give_up = Instant::now() + AFTERMATH;
-        let client = loop {
-            match whole().choose(&mut self.rng) {
-                Some(prey) => break prey.client,
-                None if Instant::now() > give_up => return,
-                None => sleep(Duration::from_millis(20)).await,
-            }
-        };
-        let Some(broker) = world.signposts.broker_of(client) else { return };
-        *world.spared.lock().unwrap() = Some((client, broker));
-        // What was over before counts for a while.
-        sleep(AFTERMATH).await;
-        let its_own = whole().into_iter().filter(|prey| prey.client == client).collect::<Vec<_>>();
-        if let Some(prey) = its_own.choose(&mut self.rng) {
-            self.revoke(*prey, broker, false).await;
-            sleep(LISTEN_ON).await;
-        }
-        *world.spared.lock().unwrap() = None;
-    }
-
-    fn spares_client(&self, client: usize) -> bool {
-        self.world.spared.lock().unwrap().is_some_and(|(spared, _)| spared == client)
-    }
-
-    fn spares_broker(&self, broker: usize) -> bool {
-        self.world.spared.lock().unwrap().is_some_and(|(_, spared)| spared == broker)
-    }
-
-    /// Returns a broker that has a lock and is not spared.
-    async fn find_broker(&mut self) -> usize {
-        let (_, broker, _) = self.find_prey(None).await;
-        if self.spares_broker(broker) { (broker + 1) % BROKERS } else { broker }
-    }
-
-    /// Takes a lock from whoever has it, if nothing else is done to that broker. Its holder may hear late of it.
-    async fn revoke(&mut self, prey: Prey, broker: usize, hears_late: bool) {
-        let world = self.world;
-        let Prey { client, name, permit, .. } = prey;
-        let Ok(broker) = world.brokers[broker].try_lock() else { return };
-        let url = broker.url();
-        drop(broker);
-        // Its holder may believe in it until its validity is over, and the name stays closed for as long.
-        let link = &world.client_links[client];
-        let late = hears_late.then_some(Target::Client(client));
-        let fault = world.notes.fault(Kind::Revoked, late.into_iter().chain([Target::Name(name)]).collect());
-        if hears_late {
-            link.delay(self.millis(1_000..2_500));
-        }
-        let number = permit.map(|permit| permit as i32);
-        let request = RevokeLockRequest { name: world.names[name].clone(), permit: number, ..Default::default() };
-        let call = async {
-            let channel = Endpoint::from_shared(url).unwrap().connect().await?;
-            Ok::<_, Box<dyn std::error::Error>>(LockAdminClient::new(channel).revoke_lock(request).await?)
-        };
-        // The broker or its memcached may be away.
-        let sent = Instant::now();
-        if let Ok(Ok(answer)) = timeout(Duration::from_secs(2), call).await
-            && answer.into_inner().outcome() == Outcome::Revoked
-        {
-            let revocation = Revocation { name, permit, sent, answered: Instant::now() };
-            world.notes.revocations.lock().unwrap().push(revocation);
-        }
-        sleep(HEARD).await;
-        if hears_late {
-            link.delay(Duration::ZERO);
-        }
-        sleep(TTL - HEARD).await;
-        drop(fault);
-    }
-
     async fn kill_a_broker(&mut self) {
         let world = self.world;
         let number = self.find_broker().await;
@@ -387,54 +299,6 @@ impl Nemesis<'_> {
                 }
                 proxies.iter().for_each(|proxy| proxy.heal());
             }
-        }
-    }
-}
-
-/// Items that fill a memcached's memory.
-struct Junk {
-    keys: Vec<String>,
-}
-
-impl Junk {
-    /// The number of items that are sent at once.
-    const BATCH: usize = 100;
-
-    /// Writes large items first, until no page of memory is left. Then writes small ones, until those pages are full
-    /// in which a lock's item might find room.
-    async fn fill(store: &Memcached) -> Self {
-        let mut stream = BufReader::new(TcpStream::connect(store.address()).await.unwrap());
-        let mut junk = Self { keys: Vec::new() };
-        for length in [400_000, 4_000, 500, 300, 250, 200, 160, 130, 100, 75, 50, 30, 10, 1] {
-            while junk.add(&mut stream, length).await {}
-        }
-        junk
-    }
-
-    /// Adds some of this length; whether all found room.
-    async fn add(&mut self, stream: &mut BufReader<TcpStream>, length: usize) -> bool {
-        let batch = if length > 10_000 { 1 } else { Self::BATCH };
-        let value = "x".repeat(length);
-        let mut commands = String::new();
-        for _ in 0..batch {
-            let key = format!("junk:{}", self.keys.len());
-            commands += &format!("set {key} 0 0 {length}\r\n{value}\r\n");
-            self.keys.push(key);
-        }
-        stream.write_all(commands.as_bytes()).await.unwrap();
-        let mut all_stored = true;
-        for _ in 0..batch {
-            let mut answer = String::new();
-            stream.read_line(&mut answer).await.unwrap();
-            all_stored &= answer == "STORED\r\n";
-        }
-        all_stored
-    }
-
-    async fn clear(self, store: &Memcached) {
-        for keys in self.keys.chunks(Self::BATCH) {
-            let deletes: Vec<_> = keys.iter().map(|key| format!("delete {key} noreply")).collect();
-            store.command(&deletes.join("\r\n")).await;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A client with nothing but the stub: `Acquire` and `WaitAcquire`, a stream for each lock.
 
+mod moves;
+
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -14,8 +16,9 @@ use tonic::{Status, Streaming};
 
 use super::elections::{LEADERS, Leads};
 use super::{Holding, LISTEN_ON, Life, PATIENCE, PAUSE, Wanted, duration, got, is_an_answer, wait_spec};
-use crate::history::{Access, TTL};
+use crate::history::TTL;
 use crate::support::Event;
+use moves::{downgrade, reattach};
 
 type Stub = LockServiceClient<Channel>;
 type Events = Pin<Box<dyn Stream<Item = Result<Kind, Status>> + Send>>;
@@ -247,77 +250,10 @@ async fn hold(life: &mut Life, mut stub: Stub, mut wanted: Wanted, mut on: Grant
     }
 }
 
-/// Shares a lock that the client has alone: it does not write any more, and others may share the lock before it is told. On failure
-/// returns true if it was told of a loss.
-async fn downgrade(
-    life: &Life,
-    wanted: &mut Wanted,
-    holding: &mut Holding,
-    mut on: Granted,
-) -> Result<(Stub, Granted), bool> {
-    holding.becomes(Access::Between, life);
-    let shared = Wanted { is_shared: true, ..*wanted };
-    match reattach(life, shared, &on.acquired, holding.valid_until).await {
-        Ok((stub, other)) if !holding.has_run_out() => {
-            holding.resume(other.valid_until(other.acquired.expires_after_request));
-            match other.acquired.permit {
-                Some(permit) => {
-                    holding.becomes(Access::Shared { permit: permit as u32, limit: shared.limit() }, life);
-                    *wanted = shared;
-                }
-                // None was to be had.
-                None => holding.becomes(Access::Alone, life),
-            }
-            Ok((stub, other))
-        }
-        Err(true) => Err(true),
-        _ => Err(is_told_late(&mut on.events).await),
-    }
-}
-
 /// Listens on after the validity has run out. Returns true if the broker says so as well, or that it has renewed the
 /// lock after all.
 async fn is_told_late(events: &mut Events) -> bool {
     timeout(LISTEN_ON, events.next()).await.is_ok()
-}
-
-/// Takes the lock over on another connection, while the old stream stays as it is. Returns true for a failure if it was refused, and
-/// false if it took until the validity was over.
-async fn reattach(
-    life: &Life,
-    wanted: Wanted,
-    before: &Acquired,
-    valid_until: Instant,
-) -> Result<(Stub, Granted), bool> {
-    let try_it = async {
-        loop {
-            if let Some(mut stub) = life.dial().await {
-                let request = AcquireRequest {
-                    lock: Some(wanted.spec(life)),
-                    reattach_lock_id: before.lock_id.clone(),
-                    ..Default::default()
-                };
-                let sent = Instant::now();
-                let answer = async {
-                    let mut events = events(stub.acquire(request).await?.into_inner());
-                    first(&mut events).await.map(|acquired| (events, acquired))
-                };
-                match answer.await {
-                    Ok((events, Some(acquired))) => {
-                        let may_be_told = before.permit.is_none() && wanted.is_shared;
-                        let is_same = may_be_told || acquired.permit == before.permit;
-                        let is_same = is_same && acquired.fencing_token == before.fencing_token;
-                        assert!(is_same, "a reattached lock stays the same grant: {before:?}, {acquired:?}");
-                        return Ok((stub, Granted { events, acquired, sent }));
-                    }
-                    Ok((_, None)) => return Err(true),
-                    Err(_) => {}
-                }
-            }
-            sleep(PAUSE).await;
-        }
-    };
-    timeout_at(valid_until.into(), try_it).await.unwrap_or(Err(false))
 }
 
 /// Gives the lock back: by the Release call, or by ending the stream.

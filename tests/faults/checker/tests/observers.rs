@@ -3,9 +3,12 @@
 use super::*;
 use crate::elections::{Campaign, Sight, View, encode};
 
-/// The history of one who observes name 0, of which two campaigns have sent a value every 100 ms, from 0 and from 1,000 on. The second
+/// When something was seen, with which token, and which value of which campaign.
+type Seen = (u64, i64, Option<(usize, usize)>);
+
+/// Judges the history of one who observes name 0, of which two campaigns have sent a value every 100 ms, from 0 and from 1,000 on. The second
 /// client never had its grant. A third one is for name 1.
-fn observed(origin: Instant, views: &[&[(u64, i64, Option<(usize, usize)>)]], faults: Vec<Fault>) -> Vec<Breach> {
+fn observed(origin: Instant, views: &[&[Seen]], faults: Vec<Fault>) -> Vec<Breach> {
     let at = |millis| origin + Duration::from_millis(millis);
     let campaign = |name, token, from: u64| {
         let sent = (0..5).map(|number| at(from + 100 * number)).collect();
@@ -13,7 +16,7 @@ fn observed(origin: Instant, views: &[&[(u64, i64, Option<(usize, usize)>)]], fa
     };
     let mut history = history(vec![], faults);
     history.campaigns = vec![campaign(0, Some(7), 0), campaign(0, None, 1_000), campaign(1, Some(7), 0)];
-    let sight = |&(millis, token, value): &(u64, i64, Option<(usize, usize)>)| Sight {
+    let sight = |&(millis, token, value): &Seen| Sight {
         at: at(millis),
         token,
         value: value.map(|(campaign, number)| encode(campaign, number)),
@@ -42,7 +45,7 @@ fn tokens_do_not_fall_on_one_stream() {
 #[test]
 fn a_value_is_its_holders() {
     let now = Instant::now();
-    let foreign = |seen: (u64, i64, Option<(usize, usize)>)| observed(now, &[&[seen]], vec![]);
+    let foreign = |seen: Seen| observed(now, &[&[seen]], vec![]);
     assert_eq!(foreign((250, 7, Some((0, 2)))), []);
     // Not sent yet, never sent, with another token, of another name, of nobody.
     for seen in [
