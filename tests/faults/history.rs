@@ -4,6 +4,8 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::elections::{Campaign, View};
+
 /// The ttl of every lock, default and maximum.
 pub(crate) const TTL: Duration = Duration::from_secs(5);
 /// The time for which a grant or a renewal is good, counted from when the client asked for it.
@@ -22,7 +24,12 @@ pub(crate) struct Hold {
     pub(crate) client: usize,
     /// The name's number.
     pub(crate) name: usize,
+    /// How it was granted.
     pub(crate) access: Access,
+    /// What became of the access, in order, and since when.
+    pub(crate) changes: Vec<(Instant, Access)>,
+    /// The number of locks and permits that its client has together, this one included.
+    pub(crate) together: usize,
     /// The names of the locks that its client had together with it.
     pub(crate) others: Vec<usize>,
     pub(crate) token: i64,
@@ -48,6 +55,16 @@ impl Hold {
         self.others.iter().copied().chain([self.name])
     }
 
+    /// Returns the access that its client had at that time.
+    pub(crate) fn access_at(&self, then: Instant) -> Access {
+        self.changes.iter().rfind(|(since, _)| *since <= then).map_or(self.access, |(_, access)| *access)
+    }
+
+    /// Returns the access that its client had last.
+    pub(crate) fn last_access(&self) -> Access {
+        self.changes.last().map_or(self.access, |(_, access)| *access)
+    }
+
     /// Returns the moment before which nobody else can have it, if it is not the end of the belief.
     pub(crate) fn closed_until(&self) -> Option<Instant> {
         let let_go = self.beliefs.last().filter(|_| matches!(self.end, End::LetGo) && !self.linger.is_zero());
@@ -59,6 +76,8 @@ impl Hold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Alone,
+    /// Its client has asked to share what it had alone, and does not know if others do by now.
+    Between,
     /// As one of several.
     Shared {
         permit: u32,
@@ -72,6 +91,7 @@ impl Access {
     pub(crate) fn excludes(self, other: Self) -> bool {
         match (self, other) {
             (Self::Shared { permit, .. }, Self::Shared { permit: other, .. }) => permit == other,
+            (Self::Between, Self::Shared { .. }) | (Self::Shared { .. }, Self::Between) => false,
             _ => true,
         }
     }
@@ -174,6 +194,16 @@ pub(crate) enum Target {
     Everything,
 }
 
+/// A grant that an operator took from its holder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Revocation {
+    pub(crate) name: usize,
+    /// The permit, if it was one.
+    pub(crate) permit: Option<u32>,
+    pub(crate) sent: Instant,
+    pub(crate) answered: Instant,
+}
+
 /// A name that could not be had after the run.
 #[derive(Clone, Debug)]
 pub(crate) struct Stuck {
@@ -189,6 +219,9 @@ pub(crate) struct History {
     pub(crate) holds: Vec<Hold>,
     pub(crate) waits: Vec<Wait>,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) revocations: Vec<Revocation>,
+    pub(crate) campaigns: Vec<Campaign>,
+    pub(crate) views: Vec<View>,
     pub(crate) stuck: Vec<Stuck>,
     /// The memcached that each name lives on.
     pub(crate) store_of: Vec<usize>,
@@ -218,6 +251,10 @@ pub(crate) struct Notes {
     pub(crate) holds: Mutex<Vec<Hold>>,
     pub(crate) waits: Mutex<Vec<Wait>>,
     pub(crate) faults: Mutex<Vec<Fault>>,
+    pub(crate) revocations: Mutex<Vec<Revocation>>,
+    /// By their numbers.
+    pub(crate) campaigns: Mutex<Vec<Campaign>>,
+    pub(crate) views: Mutex<Vec<View>>,
 }
 
 impl Notes {
@@ -227,6 +264,12 @@ impl Notes {
 
     pub(crate) fn wait(&self, client: usize, name: usize, from: Instant) {
         self.waits.lock().unwrap().push(Wait { client, name, from, until: Instant::now() });
+    }
+
+    /// Returns true if that has a fault just now.
+    pub(crate) fn is_struck(&self, target: Target) -> bool {
+        let now = Instant::now();
+        self.faults.lock().unwrap().iter().any(|fault| fault.until > now && fault.on.contains(&target))
     }
 
     /// Notes a fault that begins now; it lasts until what is returned is dropped.

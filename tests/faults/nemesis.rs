@@ -1,32 +1,28 @@
 //! The faults. Several happen at a time: one of the brokers, each memcached, the clients' connections and the brokers'
 //! connections to memcached have a nemesis each, which makes one fault after another and undoes it.
 
+mod junk;
+mod revocations;
+
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lockbroker::proto::RevokeLockRequest;
-use lockbroker::proto::lock_admin_client::LockAdminClient;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
-use tonic::transport::Endpoint;
+use tokio::time::sleep;
 
-use crate::history::{Kind, TTL, Target};
+use crate::history::{Kind, Target};
 use crate::support::{Memcached, Proxy};
 use crate::world::{BROKERS, CLIENTS, Prey, STORES, World};
+use junk::Junk;
 
 /// The last fault begins so long before the end that it is over by then.
-const LONGEST: Duration = Duration::from_secs(11);
+const LONGEST: Duration = Duration::from_secs(12);
 /// The longest search for a lock that is held: on a memcached that grants again only now, that takes a while.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// The time for which a process is stopped, in milliseconds: longer than the ttl.
 const PAUSE: std::ops::Range<u64> = 5_200..6_500;
-
-/// The time for which a holder may hear late of a revocation.
-const HEARD: Duration = Duration::from_millis(2_500);
 
 /// Runs all of them. They end before `end`, and leave everything as they found it.
 pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
@@ -35,6 +31,7 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
         rng: StdRng::seed_from_u64(seed.wrapping_mul(31) + number),
         kinds: kinds.to_vec(),
         pause,
+        is_after_several: false,
         end,
     };
     let of_brokers = nemesis(0, &[Kind::BrokerKilled, Kind::BrokerPaused, Kind::BrokerPausedAndLeft], 700..2_500);
@@ -53,7 +50,16 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
     let of_links = nemesis(11, &kinds, 800..2_500);
     let of_names = nemesis(12, &[Kind::Revoked], 2_000..5_000);
-    tokio::join!(of_brokers.rage(0), join_all(of_stores), of_clients.rage(0), of_links.rage(0), of_names.rage(0));
+    // One of several is to be revoked often enough: seldom is there nothing else that could be the cause.
+    let of_several = Nemesis { is_after_several: true, ..nemesis(13, &[Kind::Revoked], 500..2_000) };
+    tokio::join!(
+        of_brokers.rage(0),
+        join_all(of_stores),
+        of_clients.rage(0),
+        of_links.rage(0),
+        of_names.rage(0),
+        of_several.rage(0),
+    );
 }
 
 struct Nemesis<'a> {
@@ -62,6 +68,8 @@ struct Nemesis<'a> {
     kinds: Vec<Kind>,
     /// Milliseconds between two faults.
     pause: std::ops::Range<u64>,
+    /// True if it revokes locks that their clients have together with others.
+    is_after_several: bool,
     end: Instant,
 }
 
@@ -114,6 +122,10 @@ impl Nemesis<'_> {
                     clients.retain(|client| *client != another);
                     clients.push(another);
                 }
+                clients.retain(|client| !self.spares_client(*client));
+                if clients.is_empty() {
+                    return;
+                }
                 let proxies: Vec<_> = clients.iter().map(|&client| &world.client_links[client]).collect();
                 let fault = world.notes.fault(kind, clients.into_iter().map(Target::Client).collect());
                 self.strike_links(kind, &proxies).await;
@@ -130,7 +142,15 @@ impl Nemesis<'_> {
                 self.strike_links(kind, &proxies).await;
                 drop(fault);
             }
-            Kind::Revoked => self.revoke().await,
+            Kind::Revoked if self.is_after_several => self.revoke_of_several().await,
+            Kind::Revoked => {
+                let prey = self.world.held.lock().unwrap().choose(&mut self.rng).copied();
+                let hears_late = self.rng.random();
+                if let Some(prey) = prey {
+                    let broker = self.rng.random_range(0..BROKERS);
+                    self.revoke(prey, broker, hears_late && !self.spares_client(prey.client)).await;
+                }
+            }
             Kind::MachineStalled => {}
         }
     }
@@ -163,39 +183,9 @@ impl Nemesis<'_> {
         others.into_iter().take(count - 1).chain([prey]).collect()
     }
 
-    /// Takes a lock from whoever has it, at any broker that nothing else is done to. As often as not its holder hears late of it.
-    async fn revoke(&mut self) {
-        let world = self.world;
-        let held = world.held.lock().unwrap().choose(&mut self.rng).copied();
-        let number = self.rng.random_range(0..BROKERS);
-        let (Some(Prey { client, name, permit }), Ok(broker)) = (held, world.brokers[number].try_lock()) else {
-            return;
-        };
-        let url = broker.url();
-        drop(broker);
-        // Its holder may hear of it until its validity is over, and the name stays closed for as long.
-        let fault = world.notes.fault(Kind::Revoked, vec![Target::Name(name), Target::Client(client)]);
-        let link = &world.client_links[client];
-        if self.rng.random() {
-            link.delay(self.millis(1_000..2_500));
-        }
-        let permit = permit.map(|permit| permit as i32);
-        let request = RevokeLockRequest { name: world.names[name].clone(), permit, ..Default::default() };
-        let call = async {
-            let channel = Endpoint::from_shared(url).unwrap().connect().await?;
-            Ok::<_, Box<dyn std::error::Error>>(LockAdminClient::new(channel).revoke_lock(request).await?)
-        };
-        // The broker or its memcached may be away.
-        let _ = timeout(Duration::from_secs(2), call).await;
-        sleep(HEARD).await;
-        link.delay(Duration::ZERO);
-        sleep(TTL - HEARD).await;
-        drop(fault);
-    }
-
     async fn kill_a_broker(&mut self) {
         let world = self.world;
-        let (_, number, _) = self.find_prey(None).await;
+        let number = self.find_broker().await;
         let mut broker = world.brokers[number].lock().await;
         let fault = world.notes.fault(Kind::BrokerKilled, vec![Target::Broker(number)]);
         broker.kill();
@@ -207,7 +197,7 @@ impl Nemesis<'_> {
 
     async fn pause_a_broker(&mut self, clients_leave: bool) {
         let world = self.world;
-        let (_, number, _) = self.find_prey(None).await;
+        let number = self.find_broker().await;
         let mut broker = world.brokers[number].lock().await;
         let kind = if clients_leave { Kind::BrokerPausedAndLeft } else { Kind::BrokerPaused };
         world.signposts.change(number, |site| {
@@ -267,7 +257,9 @@ impl Nemesis<'_> {
         let mut brokers = Vec::new();
         let mut targets = vec![Target::Store(number)];
         for (broker, lock) in world.brokers.iter().enumerate() {
-            if let Ok(lock) = lock.try_lock() {
+            if !self.spares_broker(broker)
+                && let Ok(lock) = lock.try_lock()
+            {
                 brokers.push(lock);
                 targets.push(Target::Broker(broker));
             }
@@ -307,54 +299,6 @@ impl Nemesis<'_> {
                 }
                 proxies.iter().for_each(|proxy| proxy.heal());
             }
-        }
-    }
-}
-
-/// Items that fill a memcached's memory.
-struct Junk {
-    keys: Vec<String>,
-}
-
-impl Junk {
-    /// The number of items that are sent at once.
-    const BATCH: usize = 100;
-
-    /// Writes large items first, until no page of memory is left. Then writes small ones, until those pages are full
-    /// in which a lock's item might find room.
-    async fn fill(store: &Memcached) -> Self {
-        let mut stream = BufReader::new(TcpStream::connect(store.address()).await.unwrap());
-        let mut junk = Self { keys: Vec::new() };
-        for length in [400_000, 4_000, 500, 300, 250, 200, 160, 130, 100, 75, 50, 30, 10, 1] {
-            while junk.add(&mut stream, length).await {}
-        }
-        junk
-    }
-
-    /// Adds some of this length; whether all found room.
-    async fn add(&mut self, stream: &mut BufReader<TcpStream>, length: usize) -> bool {
-        let batch = if length > 10_000 { 1 } else { Self::BATCH };
-        let value = "x".repeat(length);
-        let mut commands = String::new();
-        for _ in 0..batch {
-            let key = format!("junk:{}", self.keys.len());
-            commands += &format!("set {key} 0 0 {length}\r\n{value}\r\n");
-            self.keys.push(key);
-        }
-        stream.write_all(commands.as_bytes()).await.unwrap();
-        let mut all_stored = true;
-        for _ in 0..batch {
-            let mut answer = String::new();
-            stream.read_line(&mut answer).await.unwrap();
-            all_stored &= answer == "STORED\r\n";
-        }
-        all_stored
-    }
-
-    async fn clear(self, store: &Memcached) {
-        for keys in self.keys.chunks(Self::BATCH) {
-            let deletes: Vec<_> = keys.iter().map(|key| format!("delete {key} noreply")).collect();
-            store.command(&deletes.join("\r\n")).await;
         }
     }
 }

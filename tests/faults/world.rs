@@ -21,6 +21,8 @@ pub(crate) const BROKERS: usize = 3;
 pub(crate) const STORES: usize = 2;
 pub(crate) const CLIENTS: usize = 20;
 pub(crate) const NAMES: usize = 16;
+/// Those who observe locks. Their numbers come after the clients'.
+pub(crate) const OBSERVERS: usize = 8;
 
 /// The time within which a name must be free when everything is well again: a quarantine, the life of an item, what
 /// keepalive takes to notice a client that has gone, and something for a busy machine.
@@ -33,15 +35,17 @@ pub(crate) struct Prey {
     pub(crate) name: usize,
     /// The permit, if the lock is shared.
     pub(crate) permit: Option<u32>,
+    /// True if its client has several together.
+    pub(crate) is_one_of_several: bool,
 }
 
 impl Prey {
     pub(crate) fn of(hold: &Hold) -> Self {
-        let permit = match hold.access {
-            Access::Alone => None,
+        let permit = match hold.last_access() {
+            Access::Alone | Access::Between => None,
             Access::Shared { permit, .. } => Some(permit),
         };
-        Self { client: hold.client, name: hold.name, permit }
+        Self { client: hold.client, name: hold.name, permit, is_one_of_several: hold.together > 1 }
     }
 }
 
@@ -50,7 +54,7 @@ impl Prey {
 pub(crate) struct World {
     pub(crate) brokers: Vec<Mutex<Broker>>,
     pub(crate) stores: Vec<Mutex<Memcached>>,
-    /// The link of each client to the brokers.
+    /// The link of each client to the brokers, and then of each observer.
     pub(crate) client_links: Vec<Proxy>,
     /// The links to each memcached, one for each broker.
     pub(crate) store_links: Vec<Vec<Proxy>>,
@@ -62,13 +66,15 @@ pub(crate) struct World {
     pub(crate) names: Vec<String>,
     /// The locks that clients believe to hold.
     pub(crate) held: std::sync::Mutex<Vec<Prey>>,
+    /// The client and the broker that nothing is done to for now, but to the locks of that client.
+    pub(crate) spared: std::sync::Mutex<Option<(usize, usize)>>,
     /// The memcached that each name lives on.
     pub(crate) store_of: Vec<usize>,
 }
 
 impl World {
     pub(crate) async fn start() -> Arc<Self> {
-        let signposts = Arc::new(Signposts::new(BROKERS, CLIENTS));
+        let signposts = Arc::new(Signposts::new(BROKERS, CLIENTS + OBSERVERS));
         let (mut stores, mut forks, mut store_links) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..STORES {
             // Little memory, so that it is soon full; flush_all is allowed.
@@ -89,13 +95,14 @@ impl World {
             forks,
             names: Vec::new(),
             held: std::sync::Mutex::default(),
+            spared: std::sync::Mutex::default(),
             store_of: Vec::new(),
         };
         for broker in 0..BROKERS {
             let started = world.start_broker(broker).await;
             world.brokers.push(Mutex::new(started));
         }
-        for client in 0..CLIENTS {
+        for client in 0..CLIENTS + OBSERVERS {
             world.client_links.push(links::of_client(&world.signposts, client).await);
         }
         for broker in &world.brokers {
@@ -159,9 +166,13 @@ impl World {
         let start = Instant::now();
         let end = start + settings.length;
         let mut parts = JoinSet::new();
-        for number in 0..CLIENTS {
-            let link = self.client_links[number].address();
-            parts.spawn(clients::run(Life::new(number, link, settings.seed, end, Arc::clone(self))));
+        for number in 0..CLIENTS + OBSERVERS {
+            let life = Life::new(number, self.client_links[number].address(), settings.seed, end, Arc::clone(self));
+            if number < CLIENTS {
+                parts.spawn(clients::run(life));
+            } else {
+                parts.spawn(clients::observe(life));
+            }
         }
         parts.spawn(watch_the_machine(Arc::clone(self), end));
         nemesis::rage(self, settings.seed, end).await;
@@ -183,6 +194,9 @@ impl World {
             holds: std::mem::take(&mut self.notes.holds.lock().unwrap()),
             waits: std::mem::take(&mut self.notes.waits.lock().unwrap()),
             faults: take(&self.notes.faults),
+            revocations: std::mem::take(&mut self.notes.revocations.lock().unwrap()),
+            campaigns: std::mem::take(&mut self.notes.campaigns.lock().unwrap()),
+            views: std::mem::take(&mut self.notes.views.lock().unwrap()),
             stuck,
             store_of: self.store_of.clone(),
             names: self.names.clone(),

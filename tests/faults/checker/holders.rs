@@ -63,10 +63,15 @@ fn one_after_another<'a>(holds: &'a [Hold], mut see: impl FnMut((&'a Belief, &'a
     }
 }
 
+/// Returns how a lock was had by one who believed in it.
+fn access((belief, hold): &(&Belief, &Hold)) -> Access {
+    hold.access_at(belief.from)
+}
+
 /// Accuses each belief that began while another did not let it.
 fn two_holders(history: &History, name: usize, holds: &[Hold], accuse: &mut impl FnMut(Breach, Instant, String)) {
     one_after_another(holds, |(belief, hold), present| {
-        for (before, other) in present.iter().filter(|(_, other)| hold.access.excludes(other.access)) {
+        for (before, other) in present.iter().filter(|present| access(&(belief, hold)).excludes(access(present))) {
             let overlap = before.until.min(belief.until) - belief.from;
             let (first, second) = (tell(history, other), tell(history, hold));
             let weather = weather(history, history.store_of[name], belief.from);
@@ -80,8 +85,8 @@ fn two_holders(history: &History, name: usize, holds: &[Hold], accuse: &mut impl
 /// the count.
 fn too_many(history: &History, name: usize, holds: &[Hold], accuse: &mut impl FnMut(Breach, Instant, String)) {
     one_after_another(holds, |(belief, hold), present| {
-        let Access::Shared { permit, limit: Some(limit) } = hold.access else { return };
-        let count = 1 + present.iter().filter(|(_, other)| other.access != Access::Alone).count();
+        let Access::Shared { permit, limit: Some(limit) } = access(&(belief, hold)) else { return };
+        let count = 1 + present.iter().filter(|present| access(present) != Access::Alone).count();
         if permit >= limit || count > limit as usize {
             let (holder, weather) = (tell(history, hold), weather(history, history.store_of[name], belief.from));
             accuse(
@@ -93,7 +98,8 @@ fn too_many(history: &History, name: usize, holds: &[Hold], accuse: &mut impl Fn
     });
 }
 
-/// Accuses each grant whose token is not above those of all before it that exclude it.
+/// Accuses each grant whose token is not above those of all before it that exclude it. What counts is how it was granted: a lock that
+/// becomes a shared one keeps its token, and whoever shares it then came later.
 fn falling_tokens(history: &History, name: usize, holds: &[Hold], accuse: &mut impl FnMut(Breach, Instant, String)) {
     let mut before: Vec<&Hold> = Vec::new();
     for hold in holds {
@@ -124,7 +130,8 @@ fn opened_early(history: &History, name: usize, holds: &[Hold], accuse: &mut imp
             let is_near = fault.from < closed_until && from < fault.until + AFTERMATH;
             is_near && is_loss(fault.kind) && fault.on.contains(&store)
         });
-        let next = holds[place + 1..].iter().find(|next| hold.access.excludes(next.access));
+        // A linger closes the permit alone.
+        let next = holds[place + 1..].iter().find(|next| hold.last_access().excludes(next.access));
         if let Some(next) = next.filter(|next| !was_lost && next.beliefs[0].from < closed_until) {
             let early = closed_until - next.beliefs[0].from;
             let (first, second) = (tell(history, hold), tell(history, next));

@@ -1,6 +1,7 @@
 //! Judges a history: what the clients believed against what a lock service promises.
 
 mod holders;
+mod observers;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -9,13 +10,13 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::clients::LISTEN_ON;
-use crate::history::{End, History, Hold, Target};
+use crate::history::{Access, End, History, Hold, Kind, LEASE, Revocation, Target};
 use crate::world::BROKERS;
 use tell::{tell, weather};
 
 /// The time for which a fault still has effects after its end: a broker waits for a memcached that does not answer for
 /// a second, and pauses for up to a second between two tries.
-const AFTERMATH: Duration = Duration::from_secs(2);
+pub(crate) const AFTERMATH: Duration = Duration::from_secs(2);
 
 /// A broken promise.
 #[derive(Clone, Debug)]
@@ -37,10 +38,18 @@ pub(crate) enum Breach {
     FallingToken,
     /// Somebody had a lock before its linger or its `min_hold` was over.
     OpenedEarly,
+    /// One who observed a lock was told a lower token after a higher one.
+    SeenFallingToken,
+    /// One who observed a lock was told a value that the one with that token had not sent.
+    SeenForeignValue,
+    /// One who observed a lock was told an older value after a newer one of the same grant.
+    SeenOlderValue,
     /// After the run nobody could have the name.
     NeverFreed,
     /// Neither the broker nor a broken stream told, and nothing had touched either of them.
     LostWithoutNotice,
+    /// A client went on believing in a lock that was revoked when it had no validity any more.
+    BelievedAfterRevocation,
     /// The lock was lost although, since its last renewal, nothing had touched the client's connection, its broker,
     /// its memcached or what lies between.
     LostWithoutCause,
@@ -56,6 +65,8 @@ impl fmt::Display for Violation {
 pub(crate) fn judge(history: &History) -> Vec<Violation> {
     let mut violations = Vec::new();
     holders::judge(history, &mut violations);
+    observers::judge(history, &mut violations);
+    believed_after_revocation(history, &mut violations);
     for stuck in &history.stuck {
         let story = format!("name {}: {}", stuck.name, stuck.why);
         violations.push(Violation { what: Breach::NeverFreed, at: history.end, story });
@@ -67,9 +78,42 @@ pub(crate) fn judge(history: &History) -> Vec<Violation> {
     violations
 }
 
+/// Accuses each that believes in a lock for longer after a revocation than any renewal can be good that was asked for before. There is
+/// no excuse: whoever is not told and is renewed all the same finds another beside itself. A loss of memory may undo a revocation.
+fn believed_after_revocation(history: &History, violations: &mut Vec<Violation>) {
+    for Revocation { name, permit, sent, answered } in history.revocations.iter().copied() {
+        let until = answered + LEASE;
+        let store = Target::Store(history.store_of[name]);
+        let was_lost = history.faults.iter().any(|fault| {
+            let is_near = fault.from <= until && sent <= fault.until + AFTERMATH;
+            is_near && matches!(fault.kind, Kind::StoreRestarted | Kind::StoreFlushed) && fault.on.contains(&store)
+        });
+        let is_it = |hold: &&Hold| {
+            let permit_then = match hold.access {
+                Access::Alone if hold.changes.is_empty() => None,
+                Access::Shared { permit, .. } => Some(permit),
+                _ => return false,
+            };
+            hold.name == name
+                && permit_then == permit
+                && hold.beliefs.iter().any(|belief| belief.from <= sent && answered <= belief.until)
+                && hold.beliefs.iter().any(|belief| until < belief.until)
+        };
+        for hold in history.holds.iter().filter(is_it).filter(|_| !was_lost) {
+            let at = answered.saturating_duration_since(history.start);
+            let story = format!(
+                "revoked at {at:.4?}: {}\n  {}",
+                tell(history, hold),
+                weather(history, history.store_of[name], until)
+            );
+            violations.push(Violation { what: Breach::BelievedAfterRevocation, at: until, story });
+        }
+    }
+}
+
 fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>) {
     let End::Lost { at, told } = hold.end else { return };
-    let touched = |store_matters: bool, until: Instant| {
+    let touched = |is_for_cause: bool, until: Instant| {
         let brokers = match hold.outlives_streams {
             true => (0..BROKERS).collect(),
             false => history.brokers_of(hold.client, hold.renewed, at),
@@ -81,11 +125,12 @@ fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>)
                 && fault.on.iter().any(|target| match *target {
                     Target::Everything => true,
                     Target::Client(client) => client == hold.client,
-                    Target::Name(name) => hold.names().any(|own| own == name),
+                    // Whoever may be told of a revocation is to be told.
+                    Target::Name(name) => is_for_cause && hold.names().any(|own| own == name),
                     Target::Broker(broker) => brokers.contains(&broker),
-                    Target::Store(other) => store_matters && stores.contains(&other),
+                    Target::Store(other) => is_for_cause && stores.contains(&other),
                     Target::StoreLink { broker, store: other } => {
-                        store_matters && stores.contains(&other) && brokers.contains(&broker)
+                        is_for_cause && stores.contains(&other) && brokers.contains(&broker)
                     }
                 })
         })

@@ -15,14 +15,22 @@ pub(super) fn tell(history: &History, hold: &Hold) -> String {
         End::LetGo => "let go".to_owned(),
         End::Lost { at: lost, told } => format!("lost at {}{}", at(lost), if told { "" } else { ", untold" }),
     };
-    let access = match hold.access {
+    let describe = |access| match access {
         Access::Alone => String::new(),
+        Access::Between => ", on the way to share it".to_owned(),
         Access::Shared { permit, limit: None } => format!(", permit {permit}"),
         Access::Shared { permit, limit: Some(limit) } => format!(", permit {permit} below {limit}"),
     };
+    let changes = hold.changes.iter().map(|(since, access)| match describe(*access) {
+        alone if alone.is_empty() => format!(", alone from {}", at(*since)),
+        other => format!("{other} from {}", at(*since)),
+    });
+    let access: String = std::iter::once(describe(hold.access)).chain(changes).collect();
+    let weight = hold.together - hold.others.len();
+    let weight = if weight > 1 { format!(" of {weight}") } else { String::new() };
     let others = if hold.others.is_empty() { String::new() } else { format!(" together with {:?}", hold.others) };
     format!(
-        "client {} at brokers {:?}, name {} ({:?}){access}{others}, token {}: believed {}; last renewed {}; {end}",
+        "client {} at brokers {:?}, name {} ({:?}){access}{weight}{others}, token {}: believed {}; last renewed {}; {end}",
         hold.client,
         history.brokers_of(hold.client, first, last),
         hold.name,

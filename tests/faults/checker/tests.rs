@@ -1,5 +1,8 @@
+mod observers;
+mod several;
+
 use super::*;
-use crate::history::{Access, Belief, Fault, Kind, LEASE, Stuck};
+use crate::history::{Belief, Fault, Stuck};
 
 /// Makes a history of client 0 and name 0.
 fn history(holds: Vec<Hold>, faults: Vec<Fault>) -> History {
@@ -10,6 +13,9 @@ fn history(holds: Vec<Hold>, faults: Vec<Fault>) -> History {
         holds,
         waits: Vec::new(),
         faults,
+        revocations: Vec::new(),
+        campaigns: Vec::new(),
+        views: Vec::new(),
         stuck: Vec::new(),
         store_of: vec![0, 1],
         names: vec!["faults/0".into(), "faults/1".into()],
@@ -23,6 +29,8 @@ fn hold(origin: Instant, client: usize, token: i64, beliefs: &[(u64, u64)]) -> H
         client,
         name: 0,
         access: Access::Alone,
+        changes: Vec::new(),
+        together: 1,
         others: Vec::new(),
         token,
         beliefs: beliefs.iter().map(|&(from, until)| Belief { from: at(from), until: at(until) }).collect(),

@@ -8,6 +8,7 @@ use lockbroker::client::{Client, Guard, Outcome};
 use rand::RngExt;
 use tokio::time::{sleep, timeout};
 
+use super::wanted::each;
 use super::{Holding, LISTEN_ON, Life, PAUSE, POLL, Wanted};
 
 /// The number of locks that a client holds or wants at a time.
@@ -47,6 +48,7 @@ async fn one_lock(life: &mut Life, client: &Client) {
     ask = match (wanted[0].is_shared, first.limit()) {
         (false, _) => ask,
         (true, None) => ask.shared(),
+        (true, Some(limit)) if first.weight > 1 => ask.limit(limit).weight(first.weight),
         (true, Some(limit)) => ask.limit(limit),
     };
     let outcome = ask.max_wait(life.max_wait()).await;
@@ -66,8 +68,9 @@ async fn hold(life: &mut Life, wanted: &[Wanted], guard: Guard) {
     }
     // `begin` looks at the clock again, after the guard was asked: never before the client had it.
     let locks = guard.locks();
-    assert_eq!(locks.len(), wanted.len(), "all or none");
-    let got = wanted.iter().zip(&locks).map(|(wanted, lock)| wanted.got(lock.fencing_token, lock.permit));
+    let each = each(wanted);
+    assert_eq!(locks.len(), each.len(), "all or none");
+    let got = each.iter().zip(&locks).map(|(wanted, lock)| wanted.got(lock.fencing_token, lock.permit));
     let mut holding = Holding::begin(life, &got.collect::<Vec<_>>(), begun + remaining);
     if life.keeps() {
         holding.outlives_streams();
@@ -90,7 +93,7 @@ async fn hold(life: &mut Life, wanted: &[Wanted], guard: Guard) {
             let told = is_lost(&guard, LISTEN_ON).await;
             return holding.lost(told, life);
         }
-        if before >= go_at && is_valid {
+        if before >= go_at && is_valid && !life.is_to_hold_on() {
             holding.let_go(life);
             if life.rng.random_bool(0.5) {
                 // Dropping it is the other way.

@@ -1,8 +1,11 @@
 //! The clients. They follow the rules that the proto and the design set for a client, and note what they believe by
 //! them. There are four kinds: with a stream for each lock and nothing but the stub, with a Session and nothing but
 //! the stub, with the Rust client, half of which keep their locks when a connection ends, and with leases. All of them ask
-//! for locks alone and shared, with and without a linger. Sessions and the Rust client ask for several together.
+//! for locks alone and shared, with and without a linger. Sessions and the Rust client ask for several together, locks and permits. Those
+//! with a stream for each lock also have locks with a value, which others observe, share what they had alone, and end the
+//! streams of what is kept.
 
+mod elections;
 mod guards;
 mod leases;
 mod session;
@@ -23,6 +26,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::world::World;
+pub(crate) use elections::observe;
 use wanted::{Holding, Wanted, got};
 
 /// The longest time for an answer before the client does without it and dials anew.
@@ -36,12 +40,15 @@ const POLL: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The share of requests that ask for several locks together, where a client can.
-const TOGETHER: f64 = 0.15;
+const TOGETHER: f64 = 0.2;
 /// The share of requests for a lock that others may have at the same time.
 const SHARES: f64 = 0.45;
 /// The share of requests with a linger, and how long that is.
 const LINGERS: f64 = 0.04;
 const LINGER: Duration = Duration::from_millis(400);
+
+/// The share of requests for several permits at once, of those that share one lock with a limit.
+const WEIGHTS: f64 = 0.3;
 
 /// The number of kinds of clients.
 pub(crate) const KINDS: usize = 4;
@@ -91,6 +98,11 @@ impl Life {
         (self.client / KINDS).is_multiple_of(2)
     }
 
+    /// Returns true if it is watched whether it is told of a revocation: it lets nothing go meanwhile.
+    fn is_to_hold_on(&self) -> bool {
+        self.world.spared.lock().unwrap().is_some_and(|(client, _)| client == self.client)
+    }
+
     /// Chooses the lock that it wants next.
     fn choose(&mut self) -> Wanted {
         let name = self.rng.random_range(0..self.world.names.len());
@@ -102,12 +114,27 @@ impl Life {
         let count = if self.rng.random_bool(TOGETHER) { self.rng.random_range(2..=3) } else { 1 };
         let mut names: Vec<usize> = (0..self.world.names.len()).collect();
         let (chosen, _) = names.partial_shuffle(&mut self.rng, count);
-        chosen.iter().map(|name| self.choose_how(*name)).collect()
+        let mut wanted: Vec<Wanted> = chosen.iter().map(|name| self.choose_how(*name)).collect();
+        if let [one] = &mut wanted[..]
+            && let (true, Some(limit)) = (one.is_shared, one.limit())
+            && self.rng.random_bool(WEIGHTS)
+        {
+            one.weight = self.rng.random_range(2..=limit);
+        }
+        wanted
     }
 
     fn choose_how(&mut self, name: usize) -> Wanted {
         let linger = if self.rng.random_bool(LINGERS) { LINGER } else { Duration::ZERO };
-        Wanted { name, is_shared: self.rng.random_bool(SHARES), linger, min_hold: Duration::ZERO }
+        Wanted {
+            name,
+            is_shared: self.rng.random_bool(SHARES),
+            weight: 1,
+            keeps: false,
+            campaign: None,
+            linger,
+            min_hold: Duration::ZERO,
+        }
     }
 
     /// Chooses the time for which it holds a lock. Mostly it is a moment, so that there are many grants. Now and then
@@ -120,7 +147,7 @@ impl Life {
 
     /// Notes that it has waited until now. One that waits for several may have some of them meanwhile, and cannot tell.
     fn note_wait(&self, wanted: &[Wanted], since: Instant) {
-        if let [wanted] = wanted {
+        if let [wanted @ Wanted { weight: 1, .. }] = wanted {
             self.world.notes.wait(self.client, wanted.name, since);
         }
     }

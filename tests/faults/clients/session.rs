@@ -146,9 +146,11 @@ impl Session {
     }
 
     fn next_thing_to_do(&self, life: &Life) -> Instant {
+        // While nothing is let go, there is nothing to do at `go_at`.
+        let earliest = if life.is_to_hold_on() { Instant::now() + PAUSE } else { Instant::now() };
         let of_locks = self.locks.values().map(|lock| match lock {
             Lock::Asked { .. } => life.end,
-            Lock::Held { holding, go_at } => holding.valid_until.min(*go_at),
+            Lock::Held { holding, go_at } => holding.valid_until.min((*go_at).max(earliest)),
             Lock::RunOut(holding) => holding.valid_until + LISTEN_ON,
         });
         let silence = self.heard + TTL + LISTEN_ON;
@@ -243,7 +245,7 @@ impl Session {
                     holding.doubt();
                     self.locks.insert(lock_ref, Lock::RunOut(holding));
                 }
-                Some(Lock::Held { holding, go_at }) if now >= go_at => {
+                Some(Lock::Held { holding, go_at }) if now >= go_at && !life.is_to_hold_on() => {
                     holding.let_go(life);
                     self.send(session_request::Kind::End(EndLock { lock_ref }));
                 }

@@ -1,5 +1,7 @@
 //! A client with nothing but the stub: `Acquire` and `WaitAcquire`, a stream for each lock.
 
+mod moves;
+
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -12,9 +14,11 @@ use tokio::time::{Instant as Then, sleep, sleep_until, timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
+use super::elections::{LEADERS, Leads};
 use super::{Holding, LISTEN_ON, Life, PATIENCE, PAUSE, Wanted, duration, got, is_an_answer, wait_spec};
 use crate::history::TTL;
 use crate::support::Event;
+use moves::{downgrade, reattach};
 
 type Stub = LockServiceClient<Channel>;
 type Events = Pin<Box<dyn Stream<Item = Result<Kind, Status>> + Send>>;
@@ -22,6 +26,18 @@ type Events = Pin<Box<dyn Stream<Item = Result<Kind, Status>> + Send>>;
 /// The share of locks with a `min_hold`, and how long that is.
 const HELD_AT_LEAST: f64 = 0.04;
 const MIN_HOLD: Duration = Duration::from_millis(700);
+
+/// The share of locks that are kept when their stream ends, and of these that whose streams the client ends itself.
+const KEEPS: f64 = 0.25;
+const LEAVES: f64 = 0.5;
+/// The longest time for which a client does without a stream, in milliseconds. Its lock stays valid for longer.
+const AWAY: u64 = 1_000;
+/// The share of locks with a value, and the time for which they are held, in milliseconds: an observer at another broker hears of it
+/// after a second.
+const CAMPAIGNS: f64 = 0.2;
+const TERM: std::ops::Range<u64> = 50..6_000;
+/// The share of locks that become shared ones, of the rest.
+const DOWNGRADES: f64 = 0.6;
 
 /// A lock on its stream.
 struct Granted {
@@ -45,8 +61,13 @@ pub(super) async fn run(mut life: Life) {
             continue;
         };
         let mut wanted = life.choose();
+        wanted.keeps = life.rng.random_bool(KEEPS);
         if life.rng.random_bool(HELD_AT_LEAST) {
             wanted.min_hold = MIN_HOLD;
+        }
+        if life.rng.random_bool(CAMPAIGNS) {
+            (wanted.name, wanted.is_shared) = (life.rng.random_range(0..LEADERS), false);
+            wanted.campaign = Some(life.world.notes.campaign(wanted.name));
         }
         match obtain(&mut life, &mut stub, wanted).await {
             Ok(Some(granted)) => connection = hold(&mut life, stub, wanted, granted).await,
@@ -112,24 +133,74 @@ async fn first(events: &mut Events) -> Result<Option<Acquired>, Status> {
     }
 }
 
+/// What a client does with a lock of its own accord.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    LetGo,
+    /// Ends the stream of a lock that is kept.
+    Leave,
+    /// Shares what it had alone.
+    Downgrade,
+}
+
+/// Chooses what a client does with a lock, and when.
+fn choose_deed(life: &mut Life, wanted: Wanted) -> (Then, Deed) {
+    let can_share = !wanted.is_shared && wanted.campaign.is_none() && wanted.min_hold.is_zero();
+    let deed = match () {
+        () if wanted.keeps && life.rng.random_bool(LEAVES) => Deed::Leave,
+        () if can_share && life.rng.random_bool(DOWNGRADES) => Deed::Downgrade,
+        () => Deed::LetGo,
+    };
+    match wanted.campaign {
+        Some(_) => {
+            let term = Duration::from_millis(life.rng.random_range(TERM));
+            ((Instant::now() + term).min(life.end).into(), deed)
+        }
+        None => (let_go_at(life), deed),
+    }
+}
+
+fn let_go_at(life: &mut Life) -> Then {
+    (Instant::now() + life.hold_for(1)).min(life.end).into()
+}
+
 /// Holds a lock to its end; what is returned is the connection that it was on last, if it still works.
-async fn hold(life: &mut Life, mut stub: Stub, wanted: Wanted, mut on: Granted) -> Option<Stub> {
+async fn hold(life: &mut Life, mut stub: Stub, mut wanted: Wanted, mut on: Granted) -> Option<Stub> {
     let valid_until = on.valid_until(on.acquired.expires_after_request);
+    let leads = wanted.campaign.map(|campaign| Leads::begin(life, campaign, wanted.name, &on.acquired));
     if valid_until <= Instant::now() {
         // It came too late; the end of the stream gives it back.
         return None;
     }
     let mut holding = Holding::begin(life, &got(&[wanted], &on.acquired), valid_until);
-    let go_at = Then::from((Instant::now() + life.hold_for(1)).min(life.end));
+    let (mut at, mut deed) = choose_deed(life, wanted);
     let mut heard = Instant::now();
     loop {
         let runs_out = Then::from(holding.valid_until);
         let event = tokio::select! {
             event = on.events.next() => Some(event),
-            () = sleep_until(go_at) => {
-                holding.let_go(life);
-                return release(life, stub, wanted, on).await;
-            }
+            () = sleep_until(at) => match deed {
+                Deed::LetGo => {
+                    holding.let_go(life);
+                    return release(life, stub, wanted, on).await;
+                }
+                Deed::Leave => {
+                    on.events = Box::pin(futures_util::stream::empty());
+                    (at, deed) = (let_go_at(life), Deed::LetGo);
+                    continue;
+                }
+                Deed::Downgrade => {
+                    (stub, on) = match downgrade(life, &mut wanted, &mut holding, on).await {
+                        Ok(other) => other,
+                        Err(told) => {
+                            holding.lost(told, life);
+                            return None;
+                        }
+                    };
+                    (at, deed, heard) = (let_go_at(life), Deed::LetGo, Instant::now());
+                    continue;
+                }
+            },
             () = sleep_until((heard + TTL / 2).into()) => None,
             () = sleep_until(runs_out) => {
                 let told = is_told_late(&mut on.events).await;
@@ -151,13 +222,22 @@ async fn hold(life: &mut Life, mut stub: Stub, wanted: Wanted, mut on: Granted) 
             // Silence, or the stream's end against our will.
             silence_or_end => {
                 let ended = silence_or_end.is_some();
-                if ended {
+                if ended && wanted.keeps {
+                    let away = Duration::from_millis(life.rng.random_range(0..AWAY));
+                    sleep_until((Instant::now() + away).min(holding.valid_until).into()).await;
+                } else if ended {
                     holding.doubt();
                 }
+                if let Some(leads) = &leads {
+                    leads.pause();
+                }
                 match reattach(life, wanted, &on.acquired, holding.valid_until).await {
-                    Some((other_stub, other)) if !holding.has_run_out() => {
+                    Ok((other_stub, other)) if !holding.has_run_out() => {
                         (stub, on, heard) = (other_stub, other, Instant::now());
                         holding.resume(on.valid_until(on.acquired.expires_after_request));
+                        if let Some(leads) = &leads {
+                            leads.move_to(&on.acquired);
+                        }
                     }
                     _ => {
                         let told = ended || is_told_late(&mut on.events).await;
@@ -174,38 +254,6 @@ async fn hold(life: &mut Life, mut stub: Stub, wanted: Wanted, mut on: Granted) 
 /// lock after all.
 async fn is_told_late(events: &mut Events) -> bool {
     timeout(LISTEN_ON, events.next()).await.is_ok()
-}
-
-/// Takes the lock over on another connection, while the old stream stays as it is. None if it is refused or takes
-/// until the validity is over.
-async fn reattach(life: &Life, wanted: Wanted, before: &Acquired, valid_until: Instant) -> Option<(Stub, Granted)> {
-    let try_it = async {
-        loop {
-            if let Some(mut stub) = life.dial().await {
-                let request = AcquireRequest {
-                    lock: Some(wanted.spec(life)),
-                    reattach_lock_id: before.lock_id.clone(),
-                    ..Default::default()
-                };
-                let sent = Instant::now();
-                let answer = async {
-                    let mut events = events(stub.acquire(request).await?.into_inner());
-                    first(&mut events).await.map(|acquired| (events, acquired))
-                };
-                match answer.await {
-                    Ok((events, Some(acquired))) => {
-                        let grant = |acquired: &Acquired| (acquired.fencing_token, acquired.permit);
-                        assert_eq!(grant(&acquired), grant(before), "a reattached lock stays the same grant");
-                        return Some((stub, Granted { events, acquired, sent }));
-                    }
-                    Ok((_, None)) => return None,
-                    Err(_) => {}
-                }
-            }
-            sleep(PAUSE).await;
-        }
-    };
-    timeout_at(valid_until.into(), try_it).await.ok().flatten()
 }
 
 /// Gives the lock back: by the Release call, or by ending the stream.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lockbroker::proto::lock_spec::Mode;
+use lockbroker::proto::lock_spec::{Mode, OnDisconnect};
 use lockbroker::proto::{Acquired, AlsoAcquired, LockSpec};
 
 use super::Life;
@@ -15,6 +15,12 @@ pub(super) struct Wanted {
     pub(super) name: usize,
     /// True if others may have it at the same time.
     pub(super) is_shared: bool,
+    /// The number of permits that it wants at once.
+    pub(super) weight: u32,
+    /// True if the lock is to be kept when its stream ends.
+    pub(super) keeps: bool,
+    /// The campaign whose values it has.
+    pub(super) campaign: Option<usize>,
     pub(super) linger: Duration,
     pub(super) min_hold: Duration,
 }
@@ -30,7 +36,12 @@ impl Wanted {
         if self.is_shared {
             spec.set_mode(Mode::Shared);
             spec.limit = self.limit().map_or(0, |limit| limit as i32);
+            spec.weight = if self.weight > 1 { self.weight as i32 } else { 0 };
         }
+        if self.keeps {
+            spec.set_on_disconnect(OnDisconnect::Keep);
+        }
+        spec.value = self.campaign.map(|campaign| life.world.notes.latest(campaign));
         let time = |time: Duration| (!time.is_zero()).then(|| time.try_into().unwrap());
         (spec.linger, spec.min_hold) = (time(self.linger), time(self.min_hold));
         spec
@@ -61,8 +72,14 @@ pub(super) fn got(wanted: &[Wanted], acquired: &Acquired) -> Vec<Got> {
     let first = (acquired.fencing_token, number(acquired.permit));
     let also = |also: &AlsoAcquired| (also.fencing_token, number(also.permit));
     let granted: Vec<_> = std::iter::once(first).chain(acquired.also.iter().map(also)).collect();
-    assert_eq!(granted.len(), wanted.len(), "all or none");
-    wanted.iter().zip(granted).map(|(wanted, (token, permit))| wanted.got(token, permit)).collect()
+    let each = each(wanted);
+    assert_eq!(granted.len(), each.len(), "all or none");
+    each.iter().zip(granted).map(|(wanted, (token, permit))| wanted.got(token, permit)).collect()
+}
+
+/// Returns what is wanted, once for each permit.
+pub(super) fn each(wanted: &[Wanted]) -> Vec<Wanted> {
+    wanted.iter().flat_map(|wanted| std::iter::repeat_n(*wanted, wanted.weight as usize)).collect()
 }
 
 /// What a client has and goes on to have: one lock, or several together. Validity is set by whoever knows the client's rules;
@@ -71,6 +88,8 @@ pub(super) fn got(wanted: &[Wanted], acquired: &Acquired) -> Vec<Got> {
 pub(super) struct Holding {
     /// One for each lock. But for the locks they are all alike.
     pub(super) holds: Vec<Hold>,
+    /// What the nemesis may be after.
+    prey: Vec<Prey>,
     /// The moment since which the client has believed without a break; none while it does not.
     since: Option<Instant>,
     pub(super) valid_until: Instant,
@@ -85,20 +104,43 @@ impl Holding {
             client: life.client,
             name: wanted.name,
             access,
+            changes: Vec::new(),
+            together: got.len(),
             others: names().filter(|name| *name != wanted.name).collect(),
             token,
             beliefs: Vec::new(),
             renewed,
             end: End::LetGo,
-            outlives_streams: false,
+            outlives_streams: wanted.keeps,
             linger: wanted.linger,
             // The validity counts from before the grant.
             held_at_least: (!wanted.min_hold.is_zero()).then(|| renewed + wanted.min_hold),
             repeated: false,
         };
         let holds: Vec<Hold> = got.iter().copied().map(hold).collect();
-        life.world.held.lock().unwrap().extend(holds.iter().map(Prey::of));
-        Self { holds, since: Some(now), valid_until }
+        let prey: Vec<Prey> = holds.iter().map(Prey::of).collect();
+        life.world.held.lock().unwrap().extend(&prey);
+        Self { holds, prey, since: Some(now), valid_until }
+    }
+
+    /// Notes that from now on it is had in another way.
+    pub(super) fn becomes(&mut self, access: Access, life: &Life) {
+        let now = Instant::now();
+        let believed = self.since.is_some();
+        self.doubt_since(now);
+        self.since = believed.then_some(now);
+        self.holds.iter_mut().for_each(|hold| hold.changes.push((now, access)));
+        self.escape(life);
+        self.prey = self.holds.iter().map(Prey::of).collect();
+        life.world.held.lock().unwrap().extend(&self.prey);
+    }
+
+    fn escape(&mut self, life: &Life) {
+        let mut held = life.world.held.lock().unwrap();
+        for prey in self.prey.drain(..) {
+            let here = held.iter().position(|held| *held == prey);
+            held.swap_remove(here.expect("noted when it began"));
+        }
     }
 
     /// Notes that it does not end with its stream.
@@ -165,13 +207,8 @@ impl Holding {
         self.over(life);
     }
 
-    fn over(self, life: &Life) {
-        for hold in self.holds {
-            let mut held = life.world.held.lock().unwrap();
-            let here = held.iter().position(|held| *held == Prey::of(&hold));
-            held.swap_remove(here.expect("noted when it began"));
-            drop(held);
-            life.world.notes.hold(hold);
-        }
+    fn over(mut self, life: &Life) {
+        self.escape(life);
+        self.holds.into_iter().for_each(|hold| life.world.notes.hold(hold));
     }
 }
