@@ -237,10 +237,10 @@ impl<E: Env> Cx<'_, E> {
     fn value_on(&mut self, item: &LockItem, task: Task, answer: Option<Reply>) -> Option<Task> {
         match (task, answer) {
             (Task::Observe(call), Some(Reply::Seen(sight))) => {
-                self.answer_observe(call, item, sight.map(|sight| *sight))
+                self.answer_observe(call, item, sight.map(|sight| *sight));
             }
             (Task::KeepValue { id, is_first }, Some(Reply::Kept(kept))) => {
-                self.value_kept(item, (id, is_first), kept.map(|kept| *kept))
+                self.value_kept(item, (id, is_first), kept.map(|kept| *kept));
             }
             (Task::Update(update), Some(Reply::Proclaimed(proclaimed))) => self.updated(*update, item, proclaimed),
             (task, _) => return Some(task),
