@@ -171,11 +171,8 @@ impl Shared {
         let dump = || async {
             let mut lines = Lines::new(TcpStream::connect(address).await?);
             let take = |found| {
-                wanted.lock().unwrap_or_else(PoisonError::into_inner).add(Of {
-                    shard: number,
-                    beside_permits: false,
-                    found,
-                })
+                let of = Of { shard: number, beside_permits: false, found };
+                wanted.lock().unwrap_or_else(PoisonError::into_inner).add(of);
             };
             lines.dump(pattern, take).await
         };
