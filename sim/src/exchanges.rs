@@ -159,7 +159,7 @@ impl World {
                     self.plan_in(delay, Event::Hint { broker: woken, name });
                 }
             }
-            // Nobody observes.
+            // Those who look do so at times of their own.
             Output::TellObserver { .. } => {}
             Output::TellKeeper { broker: address, name } => {
                 let (keeper, name) = (usize::from(address.port()), self.number_of(&name));
