@@ -28,6 +28,7 @@ mod rate_limited;
 pub mod reloaded;
 pub mod server;
 pub mod service;
+pub mod signal_mask;
 pub mod store;
 pub mod telemetry;
 mod times;

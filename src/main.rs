@@ -31,6 +31,7 @@ use lockbroker::policy::Policy;
 use lockbroker::reloaded::Reloaded;
 use lockbroker::server::{self, Admin, Listener, Listeners};
 use lockbroker::service::Service;
+use lockbroker::signal_mask::leave_signals_to_the_main_thread;
 use lockbroker::store::memcached::{self, BrokerNote, MemcachedSettings, MemcachedStore, Opened};
 use lockbroker::store::{LockStore, MemoryStore, Store};
 use lockbroker::telemetry::{self, Telemetry};
@@ -151,7 +152,8 @@ fn runtime(threads: NonZeroUsize) -> io::Result<Runtime> {
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     };
-    builder.worker_threads(threads.get()).enable_all().build()
+    let builder = builder.worker_threads(threads.get()).enable_all();
+    builder.on_thread_start(leave_signals_to_the_main_thread).build()
 }
 
 fn failure(error: &anyhow::Error) -> ExitCode {

@@ -8,8 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::SigSet;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::signal_mask::held_back;
 
 /// The limit of what waits to be written, beyond which more is dropped.
 const ROOM: usize = 1 << 20;
@@ -76,7 +77,10 @@ impl Output {
         let shared = Arc::new(Shared::default());
         let output = Output(Arc::clone(&shared));
         // Without a thread the queue fills up, and more is dropped.
-        let _ = thread::Builder::new().name("output".into()).spawn(move || shared.run(name, to));
+        let run = move || shared.run(name, to);
+        // It takes no signals. SIGTTOU would stop the process at a write while a command has the terminal, and SIGPIPE end it after an
+        // attempt to become a command has failed.
+        let _ = held_back(|| thread::Builder::new().name("output".into()).spawn(run));
         output
     }
 
@@ -117,7 +121,6 @@ impl Shared {
     }
 
     fn run(&self, name: &str, mut to: impl Write) {
-        block_signals();
         let mut torn = false;
         let mut queue = self.queue();
         loop {
@@ -166,14 +169,6 @@ fn write<'a>(to: &mut impl Write, mut bytes: &'a [u8]) -> (&'a [u8], io::Result<
         }
     }
     (bytes, to.flush())
-}
-
-/// Keeps this thread's writes from stopping the process while the command has the terminal's foreground. Also keeps
-/// them from ending it after an attempt to become a command has failed, which makes SIGPIPE deadly again. And leaves all others to
-/// the main thread, which knows when it can take them.
-fn block_signals() {
-    // This cannot fail: the signals exist.
-    let _ = SigSet::all().thread_block();
 }
 
 impl<'a> MakeWriter<'a> for Output {

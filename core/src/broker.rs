@@ -14,12 +14,12 @@ use crate::errand::{Errand, ErrandKey, Task};
 use crate::event::{Event, LockRef};
 use crate::failure::Failure;
 use crate::hold::{End, HeldValue, Hold, HoldKey, ReleaseCall, RevokeCall, Stimulus};
-use crate::lock::{CallKey, Etag, GrantId, LeaseId, LockId, LockItem, LockName, LockValue, WakeHint};
+use crate::lock::{CallKey, Etag, LeaseId, LockId, LockItem, LockName, LockValue, WakeHint};
 use crate::names::Names;
 use crate::outbox::{Item, Read};
 use crate::request::{
-    Account, Ended, LeaseRenewal, LockRequest, Observation, ProtocolError, Purpose, Revoked, Settings, StoreTraits,
-    StreamEnd, Updated,
+    Account, Ended, LeaseRenewal, LockRequest, Look, Observation, ProtocolError, Purpose, Revoked, Settings,
+    StoreTraits, StreamEnd, Updated,
 };
 use crate::rules::Rule;
 use crate::session::{Stream, StreamKey};
@@ -443,8 +443,8 @@ impl Broker {
         self.turn(env, |cx| cx.look_for(call, item, lock_id));
     }
 
-    /// Looks at a lock for those who observe it. `known`: the grant that was seen last. [`Output::Observed`] has the answer.
-    pub fn observe(&mut self, call: Call, name: &LockName, look: (Option<GrantId>, Option<u32>), env: &mut impl Env) {
+    /// Looks at a lock for those who observe it. [`Output::Observed`] has the answer.
+    pub fn observe(&mut self, call: Call, name: &LockName, look: Look, env: &mut impl Env) {
         self.turn(env, |cx| cx.observe(call, name, look));
     }
 

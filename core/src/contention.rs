@@ -226,9 +226,9 @@ impl<E: Env> Cx<'_, E> {
         }
     }
 
-    /// Notes that the store was asked for the queue by commands of which the first was sent at `sent`, in vain. Returns for how long it is left
-    /// alone now: `pause`, or, if there is none, the interval of the first.
-    pub(crate) fn polled(&mut self, name: &LockName, sent: Time, pause: Option<Duration>) -> Duration {
+    /// Notes that the store was asked for the queue in vain, by commands from `began` on. Returns for how long it is left alone
+    /// now: `pause`, or, if there is none, the interval of the first.
+    pub(crate) fn polled(&mut self, name: &LockName, began: Time, pause: Option<Duration>) -> Duration {
         let default = self.core.settings.poll_interval;
         let entry = self.core.names.get(name).filter(|entry| entry.is_waited_for());
         let interval = entry.map_or(default, |entry| entry.interval(default));
@@ -237,7 +237,7 @@ impl<E: Env> Cx<'_, E> {
         let next = self.now + pause;
         let queue = self.core.names.get_mut(name).and_then(|entry| entry.queue.as_mut());
         if let Some(queue) = queue.filter(|_| is_waited_for) {
-            queue.polled(sent, next);
+            queue.polled(began, next);
         }
         pause
     }

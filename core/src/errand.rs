@@ -9,6 +9,7 @@ use crate::env::{Env, Mark, Observed};
 use crate::hold::{FreeCall, Hold, HoldKey, Lingering, RevokeCall, UpdateCall};
 use crate::lock::{GrantId, LingerId, LockId, LockItem, LockName};
 use crate::normal::{Form, Normal};
+use crate::request::Look;
 use crate::slab::Key;
 use crate::store::{Change, ItemState, LockStatus, Note, Reply, Request, Watch};
 
@@ -181,14 +182,13 @@ impl<E: Env> Cx<'_, E> {
         self.ask_on_errand(key, Request::Remove { state: ItemState::Lingering(free.id), quiet: false });
     }
 
-    /// Looks at a lock for those who observe it. `note_for`: for how many seconds this broker is to be told of changes that others
-    /// make.
-    pub(crate) fn observe(&mut self, call: Call, name: &LockName, (known, note_for): (Option<GrantId>, Option<u32>)) {
-        if let Some(ttl) = note_for.filter(|_| self.core.store.can_be_woken) {
+    /// Looks at a lock for those who observe it.
+    pub(crate) fn observe(&mut self, call: Call, name: &LockName, look: Look) {
+        if let Some(ttl) = look.note_for.filter(|_| self.core.store.can_be_woken) {
             self.note_of(name, Note::ObservedHere { ttl });
         }
         let key = self.insert_errand(name.into(), false, Task::Observe(call));
-        self.ask_on_errand(key, Request::Observe { known });
+        self.ask_on_errand(key, Request::Observe { known: look.known });
     }
 
     /// Lets an errand go on: the store has answered it, or, without an answer, it is time.

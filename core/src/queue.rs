@@ -135,11 +135,11 @@ impl WaitQueue {
         self.next_poll = NextPoll::Paced(until);
     }
 
-    /// Takes note that the store was asked by a command sent at `sent`, in vain, and is left alone until `next`.
-    pub(crate) fn polled(&mut self, sent: Time, next: Time) {
+    /// Takes note that the store was asked in vain, by commands from `began` on, and is left alone until `next`.
+    pub(crate) fn polled(&mut self, began: Time, next: Time) {
         self.next_poll = match self.next_poll {
-            // The lock may have been let go after the command was carried out.
-            NextPoll::At(at) if at > sent => NextPoll::At(at.min(next)),
+            // The lock may have been let go after the first of them was carried out.
+            NextPoll::At(at) if at > began => NextPoll::At(at.min(next)),
             _ => NextPoll::Paced(next),
         };
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Time;
 use crate::event::LostReason;
-use crate::lock::{LockId, LockName, LockValue, Owner};
+use crate::lock::{GrantId, LockId, LockName, LockValue, Owner};
 use crate::store::LockStatus;
 
 /// A request for a lock.
@@ -125,6 +125,15 @@ pub enum Updated {
     HeldByAnother,
     /// The lock was asked for without a value.
     NoValue,
+}
+
+/// A look of those who observe a lock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The grant that was seen last.
+    pub known: Option<GrantId>,
+    /// For how many seconds this broker is to be told of changes that others make; not at all if not set.
+    pub note_for: Option<u32>,
 }
 
 /// A lock as those see it who observe it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockbroker_core::env::Env;
 use lockbroker_core::lock::{FencingToken, GrantId, LingerId, LockId, LockName, LockValue, Owner};
 use lockbroker_core::request::{
-    Access, LockRequest, Mode, OnDisconnect, Purpose, Settings, StoreTraits, StreamEnd, Updated,
+    Access, LockRequest, Look, Mode, OnDisconnect, Purpose, Settings, StoreTraits, StreamEnd, Updated,
 };
 use lockbroker_core::store::{
     Change, Granted, ItemState, Label, LockStatus, Note, Order, Proclaimed, Reply, Request, Sight, Stored,
@@ -230,7 +230,7 @@ fn who_observes_sees_the_value_of_the_very_grant() {
     let mut world = World::new();
     let (_, id) = world.leads("here");
     let look = |world: &mut World, held: GrantId, label: Option<FencingToken>, value: Option<Stored>| {
-        world.broker.observe(3, &name(), (None, None), &mut world.outside);
+        world.broker.observe(3, &name(), Look::default(), &mut world.outside);
         let (looking, Request::Observe { .. }) = world.asked() else { panic!("it looks") };
         let label = Box::new(Label { token: label, ..Label::default() });
         let status = LockStatus::Taken { state: ItemState::Held(held), label, expires_in: TTL };
@@ -310,7 +310,7 @@ fn who_observes_is_noted_where_brokers_wake_each_other() {
         [(true, Some(9), vec![Note::ObservedHere { ttl: 9 }]), (true, None, vec![]), (false, Some(9), vec![])]
     {
         let mut world = World::of(StoreTraits { is_shared: true, can_be_woken });
-        world.broker.observe(1, &name(), (None, note_for), &mut world.outside);
+        world.broker.observe(1, &name(), Look { known: None, note_for }, &mut world.outside);
         let notes =
             world.notes(Reply::Seen(Ok(Box::new(Sight { status: LockStatus::Free, stored: None, is_shared: false }))));
         assert_eq!(notes, expected);

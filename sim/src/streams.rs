@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockbroker_core::event::{Event as LockEvent, Together};
 use lockbroker_core::failure::Failure;
 use lockbroker_core::lock::lease;
-use lockbroker_core::request::{LeaseRenewal, LockRequest, Purpose, StreamEnd};
+use lockbroker_core::request::{LeaseRenewal, LockRequest, Look, Purpose, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::{Item, Read, StreamKey};
 
@@ -319,7 +319,7 @@ impl World {
             Asked::Look(id) => core.look(call, name.into(), Some(id), outside),
             Asked::Revoke => core.revoke(call, name.into(), (None, false), outside),
             Asked::Update(id, value) => core.update(call, &name, id, value.text(), outside),
-            Asked::Observe(known) => core.observe(call, &name, (known, Some(10)), outside),
+            Asked::Observe(known) => core.observe(call, &name, Look { known, note_for: Some(10) }, outside),
             Asked::Renew(lease) => core.renew_lease(call, &name, (lease, Some(crate::brokers::ACCOUNT)), outside),
         });
     }

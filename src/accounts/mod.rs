@@ -64,7 +64,7 @@ const KINDS: [(Kind, &str); 4] =
 
 /// A stream on which a lock is observed, as it counts for an account. Dropping it makes room for another.
 #[derive(Debug)]
-pub(crate) struct Observes(Accounts, Account);
+pub(crate) struct ObserverShare(Accounts, Account);
 
 impl Accounts {
     /// Makes accounts that are counted among `metrics`.
@@ -97,7 +97,10 @@ impl Accounts {
     /// # Errors
     /// The caller asks more often than it may.
     pub(crate) fn admit(&self, caller: &[Identity], mode: &Mode) -> Result<Option<Account>, Failure> {
-        self.find(caller, !matches!(mode, Mode::Reattach(_)))
+        self.count(caller, |entry| match mode {
+            Mode::Reattach(_) => Ok(()),
+            Mode::Once | Mode::Wait { .. } => entry.ask(Instant::now()),
+        })
     }
 
     /// Counts a request of `caller` that is about a lock and asks for none.
@@ -105,28 +108,29 @@ impl Accounts {
     /// # Errors
     /// The caller asks more often than it may.
     pub(crate) fn ask(&self, caller: &[Identity]) -> Result<(), Failure> {
-        self.find(caller, true).map(drop)
+        self.count(caller, |entry| entry.ask(Instant::now())).map(drop)
     }
 
     /// Counts a stream on which `caller` is to observe a lock, until what it returns is dropped. It is a request, too.
     ///
     /// # Errors
     /// The caller asks more often than it may, or observes on as many streams as it may.
-    pub(crate) fn observe(&self, caller: &[Identity]) -> Result<Option<Observes>, Failure> {
-        let Some(account) = self.find(caller, true)? else { return Ok(None) };
-        self.books().entry(account).map_or(Ok(()), Entry::observe)?;
-        Ok(Some(Observes(self.clone(), account)))
+    pub(crate) fn observe(&self, caller: &[Identity]) -> Result<Option<ObserverShare>, Failure> {
+        let account = self.count(caller, |entry| entry.ask(Instant::now()).and_then(|()| entry.observe()))?;
+        Ok(account.map(|account| ObserverShare(self.clone(), account)))
     }
 
-    /// Returns the account of `caller`, if it has one, and counts a request if that is to be.
-    fn find(&self, caller: &[Identity], counts: bool) -> Result<Option<Account>, Failure> {
+    /// Returns the account of `caller`, if it has one, and counts there what it asks for.
+    fn count(
+        &self,
+        caller: &[Identity],
+        count: impl FnOnce(&mut Entry) -> Result<(), Failure>,
+    ) -> Result<Option<Account>, Failure> {
         let Some(policy) = self.0.policy.get().map(Reloaded::now) else { return Ok(None) };
         let Some((identity, limits)) = policy.quota(caller) else { return Ok(None) };
         let mut books = self.books();
         let Some(account) = books.account(identity, limits) else { return Ok(None) };
-        if let Some(entry) = books.entry(account).filter(|_| counts) {
-            entry.ask(Instant::now())?;
-        }
+        books.entry(account).map_or(Ok(()), count)?;
         Ok(Some(account))
     }
 
@@ -155,9 +159,9 @@ impl Accounts {
     }
 }
 
-impl Drop for Observes {
+impl Drop for ObserverShare {
     fn drop(&mut self) {
-        let Observes(accounts, account) = self;
+        let ObserverShare(accounts, account) = self;
         if let Some(entry) = accounts.books().entry(*account) {
             entry.observers = entry.observers.saturating_sub(1);
         }
@@ -340,7 +344,7 @@ mod tests {
         let observes = account(&accounts, 1, limits(1, 1));
         accounts.books().entry(observes).unwrap().observe().unwrap();
         (2..70_000).for_each(|uid| assert!(![kept, observes].contains(&account(&accounts, uid, limits(1, 1)))));
-        drop(Observes(accounts.clone(), observes));
+        drop(ObserverShare(accounts.clone(), observes));
         assert_eq!(account(&accounts, 70_000, limits(1, 1)), observes);
         assert_eq!(used(&accounts, kept), (1, 0));
         assert_eq!(account(&accounts, 0, limits(1, 1)), kept);

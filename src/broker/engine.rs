@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::metrics::{Counted, LockMetrics};
 use super::observe::Observers;
 use super::streams::Shared;
-use super::{Account, Ended, Failure, LeaseRenewal, Mode, Observation, Revoked, Settings, Updated};
+use super::{Account, Ended, Failure, LeaseRenewal, Look, Mode, Observation, Revoked, Settings, Updated};
 use crate::accounts::Accounts;
 use crate::clock::Moment;
 use crate::etag::etag;
@@ -270,7 +270,7 @@ impl Engine {
         self.call(|state| &mut state.looks, |core, call, outside| core.look(call, item, lock_id, outside))
     }
 
-    pub(super) fn observe(&self, name: &LockName, look: (Option<GrantId>, Option<u32>)) -> Answer<Observation> {
+    pub(super) fn observe(&self, name: &LockName, look: Look) -> Answer<Observation> {
         self.call(|state| &mut state.observations, |core, call, outside| core.observe(call, name, look, outside))
     }
 

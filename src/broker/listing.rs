@@ -46,9 +46,9 @@ pub enum ShownState {
 }
 
 impl ShownState {
-    /// Returns what a lock is that is listed so. The item of one who waits looks as a holder's. But nobody holds a lock beside
-    /// those who have permits of it, and a token is noted only of a holder. (For a moment both are there when a reader
-    /// is turned away.)
+    /// Returns how a listed lock is shown. A claim's item looks like a holder's: permits beside it, and no known token, make it a
+    /// claim. A holder without an owner has no noted token. So for the moment in which a reader is turned away, brokers that do not
+    /// keep it show it as a claim too.
     pub fn of(listed: &Listed, kept: Option<Kept>) -> ShownState {
         let is_granted = kept.is_some() || listed.label.token.is_some();
         match listed.state {

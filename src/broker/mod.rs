@@ -19,7 +19,7 @@ pub use lockbroker_core::event::{Ack, Event, LockRef, LostReason, Reason, SESSIO
 pub use lockbroker_core::failure::{Cause, Failure};
 pub use lockbroker_core::listing::{Kept, SeenWaiter, Which};
 pub use lockbroker_core::request::{
-    Access, Account, Ended, LeaseRenewal, LockRequest, Mode, Observation, OnDisconnect, ProtocolError, Purpose,
+    Access, Account, Ended, LeaseRenewal, LockRequest, Look, Mode, Observation, OnDisconnect, ProtocolError, Purpose,
     Revoked, Settings, StreamEnd, Updated,
 };
 pub use lockbroker_core::{Item, MOST_TOGETHER, Seen, StreamKey, Time};

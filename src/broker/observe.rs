@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Broker, Cause, Failure, Observation};
+use super::{Broker, Cause, Failure, Look, Observation};
 use crate::lock::{FencingToken, GrantId, LockName, LockValue, Owner, WakeHint};
 use crate::store::{ItemState, Label, LockStatus};
 
@@ -165,7 +165,7 @@ impl Observers {
         }
     }
 
-    /// Wakes the observers of a lock of which another broker, or anybody, says that it has changed.
+    /// Wakes the observers of a lock after a hint. Anybody can send one.
     pub(super) fn changed_elsewhere(&self, hint: WakeHint) {
         if let Some(name) = self.watched().by_hint.get(&hint) {
             name.changed.notify_one();
@@ -264,7 +264,8 @@ impl Looker {
         if note_for.is_some() {
             self.note_at = now + NOTED_EVERY;
         }
-        let Observation { status, value, is_shared } = broker.look_to_observe(name, (self.known, note_for)).await?;
+        let Observation { status, value, is_shared } =
+            broker.look_to_observe(name, Look { known: self.known, note_for }).await?;
         let (state, label, expires_in) = match status {
             LockStatus::Taken { state, label, expires_in } => (Some(state), *label, expires_in),
             LockStatus::Free => (None, Label::default(), Duration::ZERO),
@@ -307,13 +308,8 @@ async fn shared(broker: &Broker, name: &LockName, alone: Option<(ItemState, Dura
 }
 
 impl Broker {
-    /// Looks at a lock, for those who observe it: with the grant that was seen last, and for how many seconds other brokers are to
-    /// know of this one.
-    async fn look_to_observe(
-        &self,
-        name: &LockName,
-        look: (Option<GrantId>, Option<u32>),
-    ) -> Result<Observation, Failure> {
+    /// Looks at a lock, for those who observe it.
+    async fn look_to_observe(&self, name: &LockName, look: Look) -> Result<Observation, Failure> {
         let ending = || Err(Failure::unavailable("the broker is ending"));
         self.engine.observe(name, look).await.unwrap_or_else(|_| ending())
     }

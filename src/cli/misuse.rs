@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 
 use super::run::RunArgs;
 use crate::broker::MOST_TOGETHER;
-use crate::lock::MAX_VALUE_BYTES;
 
 /// Says which arguments do not go together, if some do not.
 pub(super) fn misuse(args: &RunArgs) -> Option<String> {
     let (number, weight) = (args.names.len(), args.weight.unwrap_or(1));
-    let least = args.at_least.is_some_and(|least| !least.is_zero());
-    let value = args.value.as_ref().map_or(0, String::len);
+    let has_min_hold = args.at_least.is_some_and(|span| !span.is_zero());
     let mut seen = BTreeSet::new();
     let twice = args.names.iter().find(|name| !seen.insert(name.as_str()));
     if let Some(name) = twice {
@@ -25,14 +23,11 @@ pub(super) fn misuse(args: &RunArgs) -> Option<String> {
     if weight > 1 && number > 1 {
         return Some(format!("--weight takes several permits of one lock alone, and {number} locks are named"));
     }
-    if weight > 1 && least {
+    if weight > 1 && has_min_hold {
         return Some("--at-least is for one permit alone, and --weight takes several".to_owned());
     }
-    if number > 1 && least {
+    if number > 1 && has_min_hold {
         return Some(format!("--at-least is for one lock alone, and {number} are named"));
-    }
-    if value > MAX_VALUE_BYTES {
-        return Some(format!("--value has {value} bytes, the limit is {MAX_VALUE_BYTES}"));
     }
     None
 }

@@ -67,7 +67,7 @@ async fn once(args: &ObserveArgs, client: &Client, mut observe: Observe) -> Exit
     match timeout(DEFAULT_ANSWER_TIMEOUT, definite(&mut observe)).await {
         Ok(Ok(seen)) => {
             let code = if seen.state == ObservedState::Held { ExitCode::SUCCESS } else { NOBODY.into() };
-            // Whether anybody reads the line is no matter: the answer is the code.
+            // A closed pipe is no failure: the exit code is the answer.
             show(args, &seen).filter(|code| *code != ExitCode::SUCCESS).unwrap_or(code)
         }
         Ok(Err(error)) => fail(&error),
@@ -90,7 +90,7 @@ async fn unknown(args: &ObserveArgs, client: &Client) -> ExitCode {
     if let Some(code) = show(args, &Observed::UNKNOWN).filter(|code| *code != ExitCode::SUCCESS) {
         return code;
     }
-    // Who observes is only told that it is so. A call is told why.
+    // A stream tells only that it is unknown. The error of a call says why.
     if let Ok(Err(error)) = timeout(WHY, client.get(&args.name, None)).await {
         return fail(&error);
     }

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::task::Poll;
 use std::{fs, io};
 
-use nix::sys::signal::SigSet;
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
+
+use crate::signal_mask::held_back;
 
 /// The signals that ask a process to end.
 const END: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
@@ -33,6 +34,7 @@ impl Signals {
         let ignored = ignored();
         let caught = all.iter().filter(|signal| ignored & (1 << (signal.as_raw() - 1)) == 0);
         let caught = caught.map(|&signal| Ok((signal, unix::signal(SignalKind::from_raw(signal.as_raw()))?)));
+        // The kernel knows of a handler before the handler knows whom to tell, and a signal between would be lost.
         held_back(|| caught.collect::<io::Result<_>>()).map(Signals)
     }
 
@@ -84,19 +86,6 @@ pub async fn or_ended(command: impl Future<Output = ExitCode>) -> ExitCode {
 /// Returns the exit code that shells give a process which a signal has ended.
 pub(super) fn code_of(signal: Signal) -> u8 {
     u8::try_from(128 + signal.as_raw()).unwrap_or(u8::MAX)
-}
-
-/// Does something during which no signal reaches this thread; those that come are delivered after it. Where a signal begins to be
-/// caught, the kernel knows of the handler before the handler knows whom to tell, and would lose what comes between.
-fn held_back<T>(act: impl FnOnce() -> T) -> T {
-    // Neither fails for signals that there are.
-    let before = SigSet::thread_get_mask();
-    let _ = SigSet::all().thread_block();
-    let done = act();
-    if let Ok(before) = before {
-        let _ = before.thread_set_mask();
-    }
-    done
 }
 
 /// Returns the mask of ignored signals; none if it cannot be read.

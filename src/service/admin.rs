@@ -103,9 +103,12 @@ impl LockAdmin for Service {
         let caller = super::caller(connection.as_ref());
         let item = LockItem { name: name.clone(), permit };
         // Where some have permits, who has the item of the lock itself only waits for them.
-        let is_shared =
-            permit.is_none() && self.broker.look_at_permits(&name).await.is_ok_and(|permits| permits.is_some());
-        let revoked = if is_shared { Ok(Revoked::NotHeld) } else { self.broker.revoke(item, only, immediate).await };
+        let permits = if permit.is_none() { self.broker.look_at_permits(&name).await } else { Ok(None) };
+        let revoked = match permits {
+            Ok(None) => self.broker.revoke(item, only, immediate).await,
+            Ok(Some(_)) => Ok(Revoked::NotHeld),
+            Err(failure) => Err(failure),
+        };
         let outcome = reply::outcome_of_revocation(&revoked);
         audit::revoke_called(&name, caller.as_deref(), immediate, outcome);
         Ok(Response::new(reply::revoked(revoked.map_err(super::about(&name))?)))

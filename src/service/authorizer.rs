@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
-use crate::accounts::{Accounts, Observes};
+use crate::accounts::{Accounts, ObserverShare};
 use crate::audit;
 use crate::broker::{Account, Failure, LockRequest, Mode};
 use crate::lock::{LockId, LockName};
@@ -65,7 +65,7 @@ impl Authorizer {
         &self,
         connection: Option<&Arc<Connection>>,
         name: &LockName,
-    ) -> Result<Option<Observes>, Failure> {
+    ) -> Result<Option<ObserverShare>, Failure> {
         self.check(connection, Action::Look, name)?;
         self.accounts.observe(identities(connection))
     }

@@ -13,7 +13,7 @@ use tracing::Span;
 use super::authorizer::Authorizer;
 use super::connection::Connection;
 use super::{Arrival, Service, about, parse, reply};
-use crate::accounts::Observes;
+use crate::accounts::ObserverShare;
 use crate::broker::{Failure, Observed, ObservedState, Observing, Updated, going_away};
 use crate::client::ErrorReason;
 use crate::lock::LockName;
@@ -40,7 +40,8 @@ struct Observer {
     repeats_at: Instant,
     /// True once the stream has been told why it ends.
     is_over: bool,
-    _room: (Share, Option<Observes>),
+    _room: Share,
+    _own: Option<ObserverShare>,
 }
 
 impl Service {
@@ -84,7 +85,8 @@ impl Service {
             checks_at: at,
             repeats_at: at,
             is_over: false,
-            _room: (room, own),
+            _room: room,
+            _own: own,
         };
         Ok(Response::new(Box::pin(unfold(observer, Observer::next))))
     }

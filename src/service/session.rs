@@ -95,7 +95,7 @@ async fn drive(
     let connection = client.connection.clone();
     let gone = client.gone.clone();
     let admit = |requests: &mut [LockRequest]| authorizer.admit_together(connection.as_ref(), requests);
-    // Read as it comes, before the turn, which nobody else can take meanwhile.
+    // Outside the turn, which keeps all others waiting.
     let read = |request| message(request, &limits, ttl, admit);
     let close = loop {
         // A client that does not read is not read either, heartbeats included. So in the end it counts as silent.

@@ -18,7 +18,7 @@ pub(super) trait Named {
 #[derive(Debug)]
 pub(super) struct First<T: Named> {
     most: usize,
-    /// One more than these: a permit of the last one may stand behind it. The last of them is at the top.
+    /// Up to `most` + 1, for the next one may be a permit of the last one. The greatest is at the top.
     kept: BinaryHeap<ByName<T>>,
     added: usize,
 }
@@ -51,7 +51,7 @@ impl<T: Named> First<T> {
         // The lock itself comes before its permits.
         for at in 1..kept.len() {
             let [one, next] = &mut kept[at - 1..=at] else { continue };
-            if one.item().permit.is_none() && one.item().name == next.item().name {
+            if one.item().permit.is_none() && next.item().permit.is_some() && one.item().name == next.item().name {
                 one.stands_beside_permits();
             }
         }

@@ -1,7 +1,8 @@
 //! The fault suite: three brokers on two memcached serve twenty clients while a nemesis does to all of them what
 //! happens in a data centre, all at once. The clients have locks alone and shared, with and without a limit, several
-//! together, on streams and Sessions and as leases, and several permits of one at once; some are kept when their stream ends, and some stay closed
-//! after their end. Some become shared ones. Some have a value, which their holders change and others observe. Every client notes what it believed and when; afterwards a checker that no
+//! together, and several permits of one at once, on streams and Sessions and as leases. Some are kept when their stream
+//! ends, and some stay closed after their end. Some become shared ones. Some have a value, which their holders change and
+//! others observe. Every client notes what it believed and when. Afterwards a checker that no
 //! broker has a hand in looks for two holders at a time that exclude each other, more of them than a limit allows, fencing
 //! tokens that do not rise between those that exclude each other, locks that open too early, locks that nobody can get
 //! any more, locks that were lost without a word or without a cause, beliefs in what was revoked, and values that observers should not

@@ -50,7 +50,7 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
     let kinds = [Kind::StoreLinkCut, Kind::StoreLinkDelayed, Kind::StoreLinkHalfOpen];
     let of_links = nemesis(11, &kinds, 800..2_500);
     let of_names = nemesis(12, &[Kind::Revoked], 2_000..5_000);
-    // One of several is to be revoked often enough: seldom is there nothing else that could be the cause.
+    // Often: mostly another fault could be the cause too, and then it proves nothing.
     let of_several = Nemesis { is_after_several: true, ..nemesis(13, &[Kind::Revoked], 500..2_000) };
     tokio::join!(
         of_brokers.rage(0),

@@ -402,9 +402,10 @@ impl Client {
             proto::get_lock_response::State::Held => LockState::Held,
             proto::get_lock_response::State::Lingering => LockState::Lingering,
             proto::get_lock_response::State::Revoked => LockState::Revoked,
-            proto::get_lock_response::State::Claimed | proto::get_lock_response::State::Unspecified => {
-                return Err(unexpected(name, "a lock without a state"));
+            proto::get_lock_response::State::Claimed => {
+                return Err(unexpected(name, "a claimed lock, as only a list shows it"));
             }
+            proto::get_lock_response::State::Unspecified => return Err(unexpected(name, "a lock without a state")),
         };
         Ok(LockInfo {
             state,

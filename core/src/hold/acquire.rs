@@ -355,7 +355,7 @@ impl Attempt {
     pub(super) fn normalise(&mut self, span: Duration, form: &mut Form<'_, impl Normal>) {
         form.grant(&mut self.id);
         form.since(&mut self.sent, span);
-        // It only says when the queue asks again, whose own time says as much here.
+        // Only `WaitQueue::polled` reads it, and a queue in its normal form has no moment with which to compare it.
         self.began = self.sent;
         form.pause(&mut self.limit);
         if let Way::Sharing(search) = &mut self.way {

@@ -99,7 +99,7 @@ impl Waiting {
                 // The interval is for a lock that somebody has, which nobody knows of this one.
                 let interval = self.poll_interval.unwrap_or(cx.core.settings.poll_interval);
                 let pause = interval.min(LONGEST_RETRY).max(cx.retry_pause(&mut self.failures));
-                cx.polled(&name, attempt.sent, Some(pause));
+                cx.polled(&name, attempt.began, Some(pause));
             }
             Some(Outcome::Failed(failure)) => return self.leave(me, Leave::Failed(failure), cx),
             Some(Outcome::Abandoned) => {}

@@ -111,9 +111,9 @@ pub enum Op {
     LookForQueue,
     /// Note that a lock is observed at this broker, at the first place that is free or its own.
     ObserveHere {
-        /// The number of places that are tried if this one is another broker's.
+        /// How many places are tried after this one.
         others: u8,
-        /// True if the place is kept if it is its own, false if it is taken if it is free.
+        /// True to keep a place that is its own already, false to take a free one.
         kept: bool,
         /// For how many seconds.
         ttl: u32,
@@ -373,7 +373,7 @@ impl Op {
             Op::Watch { kept: false, ttl } => batch.extend(me.map(|me| protocol::watch(name, me, *ttl))),
             Op::LookForQueue => batch.push(protocol::look_for_queue(name)),
             Op::ObserveHere { others, kept, ttl } => batch.extend(me.map(|me| {
-                let place = ((me.id + u64::from(*others)) % u64::from(protocol::OBSERVER_PLACES)) as u8;
+                let place = (me.id.wrapping_add(u64::from(*others)) % u64::from(protocol::OBSERVER_PLACES)) as u8;
                 let note = if *kept { protocol::keep_observer } else { protocol::note_observer };
                 note(name, place, me, *ttl)
             })),
@@ -480,7 +480,8 @@ impl Op {
             }
             Op::Watch { kept: false, .. } if done => Outcome::reply(Reply::Watching(Watch::Begun)),
             Op::Watch { kept: false, .. } => Outcome::reply(Reply::Watching(Watch::No)),
-            Op::ObserveHere { others, kept, ttl } if !done => {
+            // On a full server each further try would be one more command in vain.
+            Op::ObserveHere { others, kept, ttl } if !done && !matches!(said, Said::Refused(_)) => {
                 let next = if *kept { Some(*others) } else { others.checked_sub(1) };
                 let next = next.map(|others| Op::ObserveHere { others, kept: !kept, ttl: *ttl });
                 Outcome { next, ..Outcome::default() }

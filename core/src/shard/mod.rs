@@ -344,12 +344,16 @@ impl Shards {
             ) => return,
         };
         let shard = self.shard_of(name);
-        if let Some(mut turn) = self.turn(shard, env) {
-            turn.take(Job { item, asker: None, op });
+        let Some(mut turn) = self.turn(shard, env) else { return };
+        // Whoever observes looks once a second anyway, so its note must not push out one that is needed.
+        if matches!(op, Op::ObserveHere { .. }) && turn.shard.queues.has_many_notes() {
+            return;
         }
+        turn.take(Job { item, asker: None, op });
     }
 
-    /// Looks at which brokers a lock is observed, to tell them. Where much waits to be noted, it is left out: they look by themselves.
+    /// Looks at which brokers a lock is observed, to tell them. Where much waits to be noted, it is left out: they look by
+    /// themselves.
     fn look_for_observers(&mut self, item: LockItem, env: &mut impl Env) {
         let shard = self.shard_of(&item.name);
         let Some(mut turn) = self.turn(shard, env) else { return };
@@ -467,7 +471,7 @@ impl<E: Env> Turn<'_, E> {
     fn bring(&mut self, settled: Vec<(Job, job::Outcome)>) {
         for (job, outcome) in settled {
             if let Some(broker) = outcome.wakes {
-                self.wake(broker, &job);
+                self.hint(broker, &job);
             }
             if let Some(reply) = outcome.reply {
                 self.answer(job.asker, reply);
@@ -478,7 +482,8 @@ impl<E: Env> Turn<'_, E> {
         }
     }
 
-    fn wake(&mut self, broker: SocketAddr, job: &Job) {
+    /// Tells a broker whose note was read.
+    fn hint(&mut self, broker: SocketAddr, job: &Job) {
         let name = job.item.name.clone();
         // A release here has seen to the queue here, and whoever observes here has been told.
         if self.common.settings.watcher.is_some_and(|me| me.address != broker) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::command::{Cas, Key, Left, Refusal, Shown, Value};
-use crate::lock::{GrantId, Owner};
+use crate::lock::{FencingToken, GrantId, Owner};
 use crate::store::{Change, Granted, ItemState, LockStatus};
 
 const MAX_TTL: Duration = Duration::from_secs(10);
@@ -49,6 +49,8 @@ struct Memory {
     items: BTreeMap<Key, (u64, u64)>,
     /// The number of locks' items that it has created.
     created: usize,
+    /// The keys that were to be written. It has no room for text.
+    written: Vec<Key>,
 }
 
 impl Memory {
@@ -94,7 +96,10 @@ impl Memory {
                     Said::Done(Shown::default())
                 }
             },
-            Command::Set { .. } => Said::Refused(Refusal::Other),
+            Command::Set { .. } => {
+                self.written.push(key.clone());
+                Said::Refused(Refusal::Other)
+            }
         }
     }
 }
@@ -115,9 +120,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::of(None)
+    }
+
+    fn of(watcher: Option<Watcher>) -> Bench {
         let mut env = Outside::default();
         let members = vec![Member { address: "memcached.test:11211".into(), weight: 1 }];
-        let settings = Settings { members, max_ttl: MAX_TTL, note: None, watcher: None };
+        let settings = Settings { members, max_ttl: MAX_TTL, note: None, watcher };
         let shards = Shards::new(settings, 1, &mut env);
         let (memory, answers) = (Memory::default(), BTreeMap::new());
         let (reachable, process, last_link, asked) = (true, 1, 0, 0);
@@ -354,4 +363,39 @@ fn a_token_that_was_given_before_makes_a_memory_an_old_one() {
     assert!(matches!(bench.reply(again), Some(Reply::Granted(Err(StoreError::Uncertain { .. })))));
     assert_eq!(bench.shards.status(0, bench.env.now).distrust, Some(Distrust::TokensFell));
     assert_eq!(bench.state(), ShardState::Refused);
+}
+
+#[test]
+fn a_broker_asks_for_a_place_of_observers_until_it_has_one_or_is_refused() {
+    let of = |others, kept| job::Op::ObserveHere { others, kept, ttl: 10 };
+    let next = |op: job::Op, said: Said| op.noted(&said).next;
+    let done = Said::Done(Shown::default());
+    assert_eq!(next(of(1, true), done.clone()), None, "it is its own");
+    for anothers in [Said::Exists, Said::Missing] {
+        assert_eq!(next(of(1, true), anothers), Some(of(1, false)));
+    }
+    assert_eq!(next(of(1, false), done), None, "it was free");
+    assert_eq!(next(of(1, false), Said::NotStored), Some(of(0, true)));
+    assert_eq!(next(of(0, false), Said::NotStored), None, "the last one");
+    for kept in [true, false] {
+        assert_eq!(next(of(15, kept), Said::Refused(Refusal::NoMemory)), None);
+    }
+}
+
+#[test]
+fn those_who_observe_push_no_label_out() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 9));
+    let mut bench = Bench::of(Some(Watcher { address, id: 1 }));
+    bench.pass(Duration::from_secs(1));
+    let owner = Owner::new("its holder").unwrap();
+    let described = Note::Describe { id: ID(1), owner, token: FencingToken::new(1).unwrap(), call: None, ttl: 60 };
+    bench.shards.order(Order::Note(name().into(), described), &mut bench.env);
+    for number in 0..3_000 {
+        let name = LockName::new(&format!("observed {number}")).unwrap();
+        bench.shards.order(Order::Note(name.into(), Note::ObservedHere { ttl: 10 }), &mut bench.env);
+    }
+    bench.pass(Duration::from_secs(1));
+    let written = |like: fn(&Key) -> bool| bench.memory.written.iter().filter(|key| like(key)).count();
+    assert_eq!(written(|key| matches!(key, Key::Owner(_))), 1, "the label came through");
+    assert!(written(|key| matches!(key, Key::Observer(..))) > 100, "so did many of theirs");
 }

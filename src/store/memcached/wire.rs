@@ -255,7 +255,8 @@ mod tests {
                 let permit = LockItem { permit: Permit::new(MAX_PERMITS - 1), name: name.clone() };
                 let lock = LockItem::from(&name);
                 let of_item = [&lock, &permit].map(|item| [protocol::look(item), protocol::look_for_owner(item)]);
-                for command in of_item.into_iter().flatten().chain([protocol::look_for_slots(&name), protocol::look_for_observer(&name, 15)]) {
+                let of_name = [protocol::look_for_slots(&name), protocol::look_for_observer(&name, 15)];
+                for command in of_item.into_iter().flatten().chain(of_name) {
                     let key = key(command);
                     prop_assert!(key.0.len() <= memcache::exp::MAX_KEY_LENGTH, "{} bytes", key.0.len());
                     prop_assert!(seen.insert(key), "{name:?} shares a key");

@@ -125,7 +125,7 @@ fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>)
                 && fault.on.iter().any(|target| match *target {
                     Target::Everything => true,
                     Target::Client(client) => client == hold.client,
-                    // Whoever may be told of a revocation is to be told.
+                    // A revocation explains a loss, but not that nobody told of it.
                     Target::Name(name) => is_for_cause && hold.names().any(|own| own == name),
                     Target::Broker(broker) => brokers.contains(&broker),
                     Target::Store(other) => is_for_cause && stores.contains(&other),

@@ -19,8 +19,8 @@ use crate::world::{BROKERS, Prey};
 const HEARD: Duration = Duration::from_millis(2_500);
 
 impl Nemesis<'_> {
-    /// Revokes one of several that a client has together, and lets it be otherwise, and its broker: it is to be told. Where that is
-    /// one fault among many, whatever it is not told has another cause.
+    /// Revokes one of several that a client has together. Spares that client and its broker all other faults, so that a missing
+    /// notice has no excuse.
     pub(super) async fn revoke_of_several(&mut self) {
         let world = self.world;
         let is_whole = |prey: &Prey| {
