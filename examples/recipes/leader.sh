@@ -6,5 +6,5 @@
 name=$1
 shift
 # --again: after a loss it stands by, and does not end. --keep: a proxy that ends connections costs no change of the leader.
-# The command gets LOCKBROKER_FENCING_TOKEN: the number of its term.
-exec lockbroker run --wait forever --again --keep "$name" -- "$@"
+# The command gets LOCKBROKER_FENCING_TOKEN: the number of its term. `lockbroker observe NAME` shows others the --value.
+exec lockbroker elect --again --keep --value "$(uname -n)" "$name" -- "$@"

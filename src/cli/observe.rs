@@ -56,6 +56,14 @@ pub async fn run(args: ObserveArgs) -> ExitCode {
                 if let Some(code) = show(&args, &seen) {
                     return code;
                 }
+                if seen.state == ObservedState::Unknown
+                    && let Some(error) = why_unknown(&args, &client).await
+                {
+                    if is_final(&error) {
+                        return fail(&error);
+                    }
+                    say(format_args!("{error}; asking again"));
+                }
             }
             Err(error) => return fail(&error),
         }
@@ -85,13 +93,22 @@ async fn definite(observe: &mut Observe) -> Result<Observed, Error> {
     }
 }
 
+/// Finds out why nobody can tell. A stream tells only that it is so; the error of a call says why.
+async fn why_unknown(args: &ObserveArgs, client: &Client) -> Option<Error> {
+    timeout(WHY, client.get(&args.name, None)).await.ok()?.err()
+}
+
+/// Returns true if asking again is of no use.
+fn is_final(error: &Error) -> bool {
+    matches!(error, Error::Protocol { .. } | Error::Handshake { .. } | Error::Denied { .. } | Error::Unexpected { .. })
+}
+
 /// Says that nobody can tell, and why.
 async fn unknown(args: &ObserveArgs, client: &Client) -> ExitCode {
     if let Some(code) = show(args, &Observed::UNKNOWN).filter(|code| *code != ExitCode::SUCCESS) {
         return code;
     }
-    // A stream tells only that it is unknown. The error of a call says why.
-    if let Ok(Err(error)) = timeout(WHY, client.get(&args.name, None)).await {
+    if let Some(error) = why_unknown(args, client).await {
         return fail(&error);
     }
     say(format_args!("nobody can tell now who holds lock {:?}: it may be held as before; try again later", args.name));

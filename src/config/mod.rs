@@ -165,7 +165,8 @@ pub struct BrokerOptions {
 
     /// Address at which other brokers reach this one by UDP, to wake it when they release a lock that is waited for
     /// here, or change one that is observed here: in Kubernetes the pod's IP. The port is 28553 unless named, and is bound
-    /// on all addresses of the machine. Set it on every broker of a store or on none; without it they only poll. Not used with --store memory
+    /// on all addresses of the machine. Set it on every broker of a store or on none; without it they only poll. Not used
+    /// with --store memory
     #[arg(long, env = "LOCKBROKER_ADVERTISE", value_name = "IP[:PORT]")]
     pub advertise: Option<Advertised>,
 

@@ -2,11 +2,10 @@
 //! happens in a data centre, all at once. The clients have locks alone and shared, with and without a limit, several
 //! together, and several permits of one at once, on streams and Sessions and as leases. Some are kept when their stream
 //! ends, and some stay closed after their end. Some become shared ones. Some have a value, which their holders change and
-//! others observe. Every client notes what it believed and when. Afterwards a checker that no
-//! broker has a hand in looks for two holders at a time that exclude each other, more of them than a limit allows, fencing
-//! tokens that do not rise between those that exclude each other, locks that open too early, locks that nobody can get
-//! any more, locks that were lost without a word or without a cause, beliefs in what was revoked, and values that observers should not
-//! have seen.
+//! others observe. Every client notes what it believed and when. Afterwards a checker in which no broker has a hand looks
+//! for two holders at a time that exclude each other, more of them than a limit allows, fencing tokens that do not rise
+//! between those that exclude each other, locks that open too early, locks that nobody can get any more, locks that were
+//! lost without a word or without a cause, beliefs in what was revoked, and values that observers should not have seen.
 //!
 //! ```text
 //! LOCKBROKER_FAULTS_SECONDS=300 LOCKBROKER_FAULTS_SEED=7 ./scripts/test --test faults -- --nocapture no_fault

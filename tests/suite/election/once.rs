@@ -85,3 +85,12 @@ async fn what_nobody_can_tell_is_a_failure_of_its_own() {
     assert_eq!((code(&unknown), &json["state"]), (Some(69), &"unknown".into()));
     assert!(said(&unknown).contains("no connection to a broker"), "{unknown:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_observes_what_is_no_broker_is_told_so_and_not_kept_waiting() {
+    let broker = Broker::memory().await;
+    let wrong = broker.url().replace("http://", "https://");
+    let ended = output(&mut lockbroker(&["observe", "--server", &wrong, "leader"]));
+    assert_eq!(code(&ended), Some(76), "{ended:?}");
+    assert!(said(&ended).contains("http://"), "it says what to write: {ended:?}");
+}
