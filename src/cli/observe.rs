@@ -15,6 +15,8 @@ use crate::output::{print_more, say};
 const NOBODY: u8 = 1;
 /// The longest time for finding out why nobody can tell.
 const WHY: Duration = Duration::from_secs(1);
+/// The least time until a broker is asked again after one had no room.
+const FULL: Duration = Duration::from_secs(1);
 
 /// Show who holds a lock and with which value, and whenever that changes
 ///
@@ -64,6 +66,11 @@ pub async fn run(args: ObserveArgs) -> ExitCode {
                     }
                     say(format_args!("{error}; asking again"));
                 }
+            }
+            // The next broker that is named may have room, or this one after a moment.
+            Err(error @ Error::Exhausted { retry_after, .. }) => {
+                say(format_args!("{error}; asking again"));
+                tokio::time::sleep(retry_after.unwrap_or(FULL).max(FULL)).await;
             }
             Err(error) => return fail(&error),
         }

@@ -94,3 +94,17 @@ async fn who_observes_what_is_no_broker_is_told_so_and_not_kept_waiting() {
     assert_eq!(code(&ended), Some(76), "{ended:?}");
     assert!(said(&ended).contains("http://"), "it says what to write: {ended:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_observes_goes_on_to_the_next_broker_where_one_is_full() {
+    let (full, free) = (Broker::start(&["--store", "memory", "--max-observers", "1"]).await, Broker::memory().await);
+    let _in_its_place = Observer::at(&full, "other").await;
+    let servers = format!("{},{}", full.url(), free.url());
+    let mut asks = lockbroker(&["observe", "--server", &servers, "leader"]);
+    let mut asks = asks.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 5];
+    std::io::Read::read_exact(asks.stdout.as_mut().unwrap(), &mut first).unwrap();
+    asks.kill().unwrap();
+    let ended = asks.wait_with_output().unwrap();
+    assert!(&first == b"free\n" && said(&ended).contains("asking again"), "{ended:?}");
+}
