@@ -18,7 +18,7 @@ use crate::support::*;
 use crate::testee::{Answer, Call, Program, Testee};
 
 /// For what should happen at once, on a busy machine.
-pub(crate) const AT_ONCE: Duration = Duration::from_secs(3);
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(4);
 /// The brokers' default ttl.
 pub(crate) const TTL: Duration = Duration::from_secs(15);
 /// After this a lock whose holder is gone has been granted to the next, with what memcached and a busy machine take.

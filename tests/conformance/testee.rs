@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::support::{Process, eventually};
@@ -56,6 +56,9 @@ struct Calls {
     ended: bool,
 }
 
+/// A virtual machine that starts takes a processor for a second or two. So many start at a time, and those that run are not disturbed.
+static STARTS: Semaphore = Semaphore::const_new(2);
+
 impl Testee {
     /// Starts it with these variables, and waits for its first line.
     pub(crate) async fn start(program: &Program, environment: &[(&str, String)]) -> Self {
@@ -68,6 +71,7 @@ impl Testee {
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.args(program.breaks.map(|rule| ["--break", rule]).into_iter().flatten());
         let name = format!("the {} testee", program.language);
+        let _starts = STARTS.acquire().await.expect("nobody closes it");
         let (process, stdin, stdout) = Process::spawn_talking(&name, &mut command);
         let said = Arc::new(Said::default());
         let (hello, first) = oneshot::channel();

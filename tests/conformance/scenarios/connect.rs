@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Scenario;
-use crate::stage::{AT_ONCE, Client, Stage};
+use crate::stage::{Client, Stage};
 use crate::support::*;
 
 /// A proxy that nobody listens at. A client that heeded it would reach no broker.
@@ -99,15 +99,20 @@ async fn swallowed(stage: Stage) {
 
 async fn refused(stage: Stage) {
     let url = stage.brokers().await.first.url();
-    // A client may start a thread, which takes its time on a busy machine: the fastest of three tells.
-    let mut fastest = Duration::MAX;
+    // A client may start a thread, which takes its time on a busy machine. So it races with one that need not pass anything over.
+    let mut behind = Duration::MAX;
     for number in 0..3 {
-        let client = stage.client_of(&[NOBODY.into(), url.clone()]).await;
-        let start = Instant::now();
-        takes_and_releases(&client, &format!("{}/{number}", stage.name())).await;
-        fastest = fastest.min(start.elapsed());
+        let time = async |servers: &[String], which: &str| {
+            let client = stage.client_of(servers).await;
+            let start = Instant::now();
+            takes_and_releases(&client, &format!("{}/{number}/{which}", stage.name())).await;
+            start.elapsed()
+        };
+        let servers = [NOBODY.into(), url.clone()];
+        let (with, without) = tokio::join!(time(&servers, "with"), time(&servers[1..], "without"));
+        behind = behind.min(with.saturating_sub(without));
     }
-    assert!(fastest < AT_ONCE, "{fastest:?}");
+    assert!(behind < Duration::from_secs(2), "{behind:?}");
 }
 
 async fn nobody(stage: Stage) {
@@ -116,7 +121,7 @@ async fn nobody(stage: Stage) {
     let answer = client.tries(&stage.name()).await;
     assert_eq!(answer.error(), "UNAVAILABLE");
     assert!(answer.message().contains("127.0.0.1:9"), "{}", answer.message());
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
 }
 
 async fn endpoint(stage: Stage) {
