@@ -10,7 +10,7 @@ use crate::history::{End, Fault, History, Hold, Kind, Target, Wait};
 
 /// The length of a run for which the minima below hold; others in proportion.
 const LONG_RUN: Duration = Duration::from_secs(300);
-const GRANTS: usize = 3_500;
+const GRANTS: usize = 2_500;
 /// The least number of faults of each kind, while a lock was held that they concerned.
 const FAULTS: usize = 10;
 /// The time at the beginning and the end of a run in which there are few faults, however long the run is. A busy

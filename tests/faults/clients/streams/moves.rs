@@ -1,7 +1,10 @@
 //! Locks that move to another stream: as they are, or to be shared.
 
+use std::pin::pin;
 use std::time::Instant;
 
+use futures_util::StreamExt;
+use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::{AcquireRequest, Acquired};
 use tokio::time::{sleep, timeout_at};
 
@@ -20,7 +23,9 @@ pub(super) async fn downgrade(
 ) -> Result<(Stub, Granted), bool> {
     holding.becomes(Access::Between, life);
     let shared = Wanted { is_shared: true, ..*wanted };
-    match reattach(life, shared, &on.acquired, holding.valid_until).await {
+    let before = on.acquired.clone();
+    let moved = reattach(life, shared, &before, holding.valid_until);
+    match watching(&mut on, holding, wanted.keeps, moved).await {
         Ok((stub, other)) if !holding.has_run_out() => {
             holding.resume(other.valid_until(other.acquired.expires_after_request));
             match other.acquired.permit {
@@ -35,6 +40,24 @@ pub(super) async fn downgrade(
         }
         Err(true) => Err(true),
         _ => Err(is_told_late(&mut on.events).await),
+    }
+}
+
+/// Watches the old stream while a lock is moved: if it ends, the client believes in the lock no more until the move is done.
+async fn watching<T>(on: &mut Granted, holding: &mut Holding, keeps: bool, moved: impl Future<Output = T>) -> T {
+    let mut moved = pin!(moved);
+    let mut is_whole = true;
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut moved => return result,
+            event = on.events.next(), if is_whole => match event {
+                Some(Ok(Kind::Renewed(_) | Kind::Draining(_))) => {}
+                Some(Ok(_)) => (is_whole, _) = (false, holding.doubt()),
+                Some(Err(_)) | None if keeps => is_whole = false,
+                Some(Err(_)) | None => (is_whole, _) = (false, holding.doubt()),
+            },
+        }
     }
 }
 
