@@ -219,7 +219,7 @@ pub enum LockStatus {
     Taken {
         /// The item's state.
         state: ItemState,
-        /// What is noted of that grant, where it is known. In a box, for it is larger than all else that a store answers, and all
+        /// The label of that grant, where it is known. In a box, for it is larger than all else that a store answers, and all
         /// answers are moved.
         label: Box<Label>,
         /// The longest time until the item is gone if nobody renews it.

@@ -1,44 +1,21 @@
 //! What many locks have to do at once delays nobody else.
 
+mod support;
+
 use std::time::Duration;
 
-use lockbroker_core::env::Env;
-use lockbroker_core::lock::{FencingToken, GrantId, LingerId, LockName, Owner};
+use lockbroker_core::lock::{FencingToken, LockName, Owner};
 use lockbroker_core::request::{Access, LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::store::{Granted, Order, Reply, Request};
-use lockbroker_core::{Broker, Output, Read, RequestId, StreamKey, Time};
+use lockbroker_core::{Broker, Output, Read, RequestId, StreamKey};
+
+use support::Outside;
 
 const TTL: Duration = Duration::from_secs(30);
 const OTHER: &str = "other";
 const LOCKS: i64 = 100_000;
 /// The most orders that one turn may leave behind, by the broker's own budget and what came in.
 const AT_ONCE: usize = 1_100;
-
-/// A clock that the test sets, and ids that count.
-struct Outside {
-    now: Time,
-    last_id: u64,
-}
-
-impl Env for Outside {
-    fn now(&self) -> Time {
-        self.now
-    }
-
-    fn grant_id(&mut self) -> GrantId {
-        self.last_id += 1;
-        GrantId::from_random(self.last_id)
-    }
-
-    fn linger_id(&mut self) -> LingerId {
-        self.last_id += 1;
-        LingerId::from_random(self.last_id)
-    }
-
-    fn spread(&mut self, span: Duration, _: Duration) -> Duration {
-        span
-    }
-}
 
 /// A broker, and a store that grants whatever is asked.
 struct World {
@@ -56,7 +33,7 @@ impl World {
             max_waiters: std::num::NonZeroUsize::MAX,
         };
         let traits = StoreTraits { is_shared: true, can_be_woken: false };
-        let outside = Outside { now: Time::from_nanos(1_000_000_000), last_id: 0 };
+        let outside = Outside::new();
         World { broker: Broker::new(settings, traits, 1), outside }
     }
 

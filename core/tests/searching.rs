@@ -1,44 +1,21 @@
 //! One who waits looks through many permits. What is let go meanwhile, behind the place where it looks, it gets at once.
 
+mod support;
+
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use lockbroker_core::env::Env;
-use lockbroker_core::lock::{FencingToken, GrantId, LingerId, LockName, Owner, Permit};
+use lockbroker_core::lock::{FencingToken, LockName, Owner, Permit};
 use lockbroker_core::request::{Access, LockRequest, Mode, OnDisconnect, Settings, StoreTraits};
 use lockbroker_core::store::{Change, Order, Reply, Request, Shared, WINDOW};
-use lockbroker_core::{Broker, Output, Read, RequestId, StreamKey, Time};
+use lockbroker_core::{Broker, Output, Read, RequestId, StreamKey};
+
+use support::Outside;
 
 const TTL: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_secs(1);
 /// Two windows, of which a search looks at one after the other.
 const LIMIT: u16 = WINDOW + 10;
-
-/// A clock that the test sets, and ids that count.
-struct Outside {
-    now: Time,
-    last_id: u64,
-}
-
-impl Env for Outside {
-    fn now(&self) -> Time {
-        self.now
-    }
-
-    fn grant_id(&mut self) -> GrantId {
-        self.last_id += 1;
-        GrantId::from_random(self.last_id)
-    }
-
-    fn linger_id(&mut self) -> LingerId {
-        self.last_id += 1;
-        LingerId::from_random(self.last_id)
-    }
-
-    fn spread(&mut self, span: Duration, _: Duration) -> Duration {
-        span
-    }
-}
 
 type Asked = (RequestId, Option<Permit>, Request);
 
@@ -59,7 +36,7 @@ impl World {
             max_waiters: NonZeroUsize::MAX,
         };
         let mut broker = Broker::new(settings, StoreTraits { is_shared: true, can_be_woken: false }, 1);
-        let mut outside = Outside { now: Time::from_nanos(1_000_000_000), last_id: 0 };
+        let mut outside = Outside::new();
         let stream = broker.stream(None);
         broker.open(stream, TTL, &mut outside).unwrap();
         World { broker, outside, stream }

@@ -1,51 +1,22 @@
 //! The values of locks: when a broker writes, keeps, updates and forgets them (R34).
 
+mod support;
+
 use std::time::Duration;
 
-use lockbroker_core::env::Env;
-use lockbroker_core::lock::{FencingToken, GrantId, LingerId, LockId, LockName, LockValue, Owner};
+use lockbroker_core::lock::{FencingToken, GrantId, LockId, LockName, LockValue, Owner};
 use lockbroker_core::request::{
     Access, LockRequest, Look, Mode, OnDisconnect, Purpose, Settings, StoreTraits, StreamEnd, Updated,
 };
 use lockbroker_core::store::{
     Change, Granted, ItemState, Label, LockStatus, Note, Order, Proclaimed, Reply, Request, Sight, Stored,
 };
-use lockbroker_core::{Broker, Output, RequestId, StreamKey, Time};
+use lockbroker_core::{Broker, Output, RequestId, StreamKey};
+
+use support::Outside;
 
 const TTL: Duration = Duration::from_secs(15);
 const TOKEN: FencingToken = FencingToken::FIRST;
-
-/// A clock that the test sets, and ids that count.
-struct Outside {
-    now: Time,
-    last_id: u64,
-    /// How often those who observe were to look anew.
-    changes: usize,
-}
-
-impl Env for Outside {
-    fn now(&self) -> Time {
-        self.now
-    }
-
-    fn grant_id(&mut self) -> GrantId {
-        self.last_id += 1;
-        GrantId::from_random(self.last_id)
-    }
-
-    fn linger_id(&mut self) -> LingerId {
-        self.last_id += 1;
-        LingerId::from_random(self.last_id)
-    }
-
-    fn spread(&mut self, span: Duration, _: Duration) -> Duration {
-        span
-    }
-
-    fn changed(&mut self, _: &LockName) {
-        self.changes += 1;
-    }
-}
 
 /// A broker whose store is the test.
 struct World {
@@ -66,7 +37,7 @@ impl World {
             max_locks: std::num::NonZeroUsize::MAX,
             max_waiters: std::num::NonZeroUsize::MAX,
         };
-        let outside = Outside { now: Time::from_nanos(1_000_000_000), last_id: 0, changes: 0 };
+        let outside = Outside::new();
         World { broker: Broker::new(settings, traits, 1), outside }
     }
 

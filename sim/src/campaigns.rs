@@ -1,4 +1,4 @@
-//! What clients have led with, and what others have seen of it.
+//! Values with which clients lead, and those that others see.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,6 @@ pub struct Campaigns {
     by_token: BTreeMap<(usize, u64), u64>,
     /// The grant that a client saw last, by the name.
     seen: BTreeMap<(usize, usize), GrantId>,
-    /// The values that were seen.
-    pub sights: u64,
 }
 
 impl Campaigns {
@@ -45,7 +43,6 @@ impl Campaigns {
 
     /// Takes note that a value was seen under an id and with a token. Returns what is wrong with that.
     fn see(&mut self, name: usize, (id, token): (GrantId, Option<u64>), value: Value) -> Option<String> {
-        self.sights += 1;
         let Value { term, number } = value;
         if self.values.get(term as usize).is_none_or(|last| number > *last) {
             return Some(format!("nobody has led n{name} with the value {term}.{number}"));

@@ -53,6 +53,15 @@ impl ShownState {
         let is_granted = kept.is_some() || listed.label.token.is_some();
         match listed.state {
             ItemState::Held(_) if listed.beside_permits && !is_granted => ShownState::Claimed,
+            state => state.into(),
+        }
+    }
+}
+
+impl From<ItemState> for ShownState {
+    /// Takes what looks as a holder's item for that.
+    fn from(state: ItemState) -> ShownState {
+        match state {
             ItemState::Held(_) => ShownState::Held,
             ItemState::Lingering(id) if id.is_revocation() => ShownState::Revoked,
             ItemState::Lingering(_) => ShownState::Lingering,

@@ -12,8 +12,9 @@ use std::process::{Command, ExitCode};
 use rustix::process::{Pid, Signal, getpgrp, getppid, set_parent_process_death_signal};
 use rustix::termios::tcsetpgrp;
 
-use super::common::{NOT_EXECUTABLE, from_background};
+use super::common::NOT_EXECUTABLE;
 use crate::output::say;
+use crate::signal_mask::held_back;
 
 /// The shell's exit code for a command that is not there.
 const NOT_FOUND: u8 = 127;
@@ -63,7 +64,8 @@ fn become_command(args: &BoundArgs) -> io::Result<std::convert::Infallible> {
         return Err(io::Error::other("`lockbroker run` was killed"));
     }
     if args.terminal {
-        from_background(|| tcsetpgrp(io::stdin(), getpgrp()))?;
+        // SIGTTOU would stop this process for it: it is in the background.
+        held_back(|| tcsetpgrp(io::stdin(), getpgrp()))?;
     }
     Err(Command::new(&args.command[0]).args(&args.command[1..]).exec())
 }

@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
-
 use super::environment::origin;
 use crate::client::{Client, ClientBuilder, DEFAULT_SERVER, Error, ErrorReason};
 use crate::lock::MAX_PERMITS;
@@ -79,18 +77,6 @@ impl TlsArgs {
 /// Reads the number of a permit.
 pub(super) fn permit() -> clap::builder::RangedI64ValueParser<u16> {
     clap::value_parser!(u16).range(..i64::from(MAX_PERMITS))
-}
-
-/// Does something with the terminal that only its foreground may do. Meanwhile blocks the signal that would stop this
-/// process for it, if the command has the terminal.
-pub(super) fn from_background<T>(act: impl FnOnce() -> T) -> T {
-    let mut stop = SigSet::empty();
-    stop.add(Signal::SIGTTOU);
-    // Fails for no signal that there is.
-    let _ = stop.thread_block();
-    let done = act();
-    let _ = stop.thread_unblock();
-    done
 }
 
 /// The arguments that set fields of requests, by the fields' paths on the wire, and what else there is to say of them.

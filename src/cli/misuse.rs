@@ -1,4 +1,4 @@
-//! What is wrong with the arguments of `lockbroker run` taken together, in their own words: a broker would speak of its fields.
+//! Finds what is wrong with the arguments of `lockbroker run` taken together, in their own words: a broker would speak of its fields.
 
 use std::collections::BTreeSet;
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process_group, set_child_subreaper};
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
 
-use super::common::from_background;
 use super::processes::{Children, children, code, kill_all_below};
 use super::signals::Signals;
 use super::watch::WatchArgs;
 use crate::client::{Guard, HeldLock, LostReason};
 use crate::clock::Moment;
 use crate::output::say;
+use crate::signal_mask::held_back;
 
 /// The time before the lock runs out at which the command is told to stop; a sixth of the ttl where that is less.
 const STOP_BEFORE: Duration = Duration::from_secs(2);
@@ -97,8 +97,8 @@ pub(super) async fn supervise(
         job.kill();
     }
     if terminal && tcgetpgrp(io::stdin()).is_ok_and(|foreground| foreground == job.group) {
-        // Fails only if the terminal has gone.
-        let _ = from_background(|| tcsetpgrp(io::stdin(), getpgrp()));
+        // The background may not do that: SIGTTOU would stop this process for it. It fails only if the terminal has gone.
+        let _ = held_back(|| tcsetpgrp(io::stdin(), getpgrp()));
     }
     Ok(match job.stop {
         Stop::No => Ended::ByItself(code),

@@ -36,7 +36,7 @@ pub struct CallerLimits {
     pub max_waiters: Option<usize>,
     /// The most streams on which it observes locks.
     pub max_observers: Option<usize>,
-    /// How often it may ask for a lock, for another value of one, or to observe one.
+    /// The rate at which it may ask for a lock, for another value of one, or to observe one.
     pub max_rate: Option<Rate>,
 }
 

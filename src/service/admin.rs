@@ -144,7 +144,7 @@ fn lock((listed, kept): (Listed, Option<Kept>)) -> LockInfo {
     let etag = if shown == ShownState::Claimed { String::new() } else { etag(state).shown() };
     LockInfo {
         name: name.as_str().to_owned(),
-        state: reply::state_of_listed(shown).into(),
+        state: reply::state_of(shown).into(),
         free_within: Some(reply::span(expires_in)),
         fencing_token: reply::token_of(&label),
         held_for: reply::held_for(kept.and_then(|kept| kept.since), &label),

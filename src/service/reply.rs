@@ -20,7 +20,7 @@ use crate::proto::{
     Released, RenewLeaseResponse, Renewed, RevokeLockResponse, get_lock_response, lost, not_acquired, release_response,
     renew_lease_response, revoke_lock_response,
 };
-use crate::store::{ItemState, Label, LockStatus};
+use crate::store::{Label, LockStatus};
 use crate::times::since_date;
 
 /// The time after which another try makes sense, where nothing better is known.
@@ -270,22 +270,13 @@ pub(super) fn seen_shared(look: GetLockResponse, permits: SeenPermits) -> GetLoc
     }
 }
 
-/// Returns what the state of a listed lock is called on the wire.
-pub(super) fn state_of_listed(state: ShownState) -> get_lock_response::State {
-    match state {
+/// Returns what a state is called on the wire.
+pub(super) fn state_of(state: impl Into<ShownState>) -> get_lock_response::State {
+    match state.into() {
         ShownState::Held => get_lock_response::State::Held,
         ShownState::Claimed => get_lock_response::State::Claimed,
         ShownState::Lingering => get_lock_response::State::Lingering,
         ShownState::Revoked => get_lock_response::State::Revoked,
-    }
-}
-
-/// Returns what the state of an item is called on the wire.
-pub(super) fn state_of(state: ItemState) -> get_lock_response::State {
-    match state {
-        ItemState::Held(_) => get_lock_response::State::Held,
-        ItemState::Lingering(id) if id.is_revocation() => get_lock_response::State::Revoked,
-        ItemState::Lingering(_) => get_lock_response::State::Lingering,
     }
 }
 

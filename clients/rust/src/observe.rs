@@ -74,7 +74,7 @@ impl fmt::Display for ObservedState {
 }
 
 impl Observed {
-    /// What is told when nobody can tell.
+    /// An observation for when nobody can tell.
     pub const UNKNOWN: Observed = Observed {
         state: ObservedState::Unknown,
         owner: String::new(),

@@ -111,7 +111,7 @@ pub enum Op {
     LookForQueue,
     /// Note that a lock is observed at this broker, at the first place that is free or its own.
     ObserveHere {
-        /// How many places are tried after this one.
+        /// The number of places that are tried after this one.
         others: u8,
         /// True to keep a place that is its own already, false to take a free one.
         kept: bool,

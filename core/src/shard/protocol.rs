@@ -51,6 +51,16 @@ fn change_item(key: Key, compare: Option<Cas>, ttl: u32, new_cas: u64) -> Comman
     Command::Delete { key, compare, in_place }
 }
 
+/// Notes a broker's address in a place, if that is free.
+fn take_place(place: Key, Watcher { address, id }: &Watcher, ttl: u32) -> Command {
+    write_note(place, Mode::IfMissing, ttl, Some(*id), address.to_string())
+}
+
+/// Notes it for longer, if the place is its own.
+fn keep_place(place: Key, Watcher { address, id }: &Watcher, ttl: u32) -> Command {
+    write_note(place, Mode::IfCas(Cas(*id)), ttl, Some(*id), address.to_string())
+}
+
 fn write_note(key: Key, mode: Mode, ttl: u32, new_cas: Option<u64>, text: String) -> Command {
     Command::Set { key, mode, ttl: Ttl::Seconds(ttl), new_cas: new_cas.map(Cas), value: Value::Text(text.into()) }
 }
@@ -202,14 +212,12 @@ pub fn forget_value(id: GrantId) -> Command {
 /// Notes who is woken when the lock is let go, if nobody is yet. `ms` here and in what follows: that it deletes
 /// what it fails to write costs a poll.
 pub fn watch(name: &LockName, watcher: &Watcher, ttl: u32) -> Command {
-    let Watcher { address, id } = watcher;
-    write_note(Key::Watcher(name.clone()), Mode::IfMissing, ttl, Some(*id), address.to_string())
+    take_place(Key::Watcher(name.clone()), watcher, ttl)
 }
 
 /// Notes it for longer, if this is the one.
 pub fn keep_watching(name: &LockName, watcher: &Watcher, ttl: u32) -> Command {
-    let Watcher { address, id } = watcher;
-    write_note(Key::Watcher(name.clone()), Mode::IfCas(Cas(*id)), ttl, Some(*id), address.to_string())
+    keep_place(Key::Watcher(name.clone()), watcher, ttl)
 }
 
 /// Deletes the note, if this is the one.
@@ -237,14 +245,12 @@ pub const OBSERVER_PLACES: u8 = 16;
 
 /// Takes a place for a broker at which a lock is observed, if it is free.
 pub fn note_observer(name: &LockName, place: u8, watcher: &Watcher, ttl: u32) -> Command {
-    let Watcher { address, id } = watcher;
-    write_note(Key::Observer(place, name.clone()), Mode::IfMissing, ttl, Some(*id), address.to_string())
+    take_place(Key::Observer(place, name.clone()), watcher, ttl)
 }
 
 /// Notes it for longer, if the place is still its own.
 pub fn keep_observer(name: &LockName, place: u8, watcher: &Watcher, ttl: u32) -> Command {
-    let Watcher { address, id } = watcher;
-    write_note(Key::Observer(place, name.clone()), Mode::IfCas(Cas(*id)), ttl, Some(*id), address.to_string())
+    keep_place(Key::Observer(place, name.clone()), watcher, ttl)
 }
 
 /// Reads which broker is to be told at this place when a lock has changed.

@@ -1,4 +1,4 @@
-//! What those were told who observed a lock (docs/safety.md, section 15).
+//! Judges what observers were told (docs/safety.md, section 15).
 
 use std::collections::HashMap;
 use std::time::Instant;

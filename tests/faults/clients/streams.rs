@@ -231,7 +231,7 @@ async fn hold(life: &mut Life, mut stub: Stub, mut wanted: Wanted, mut on: Grant
                 if let Some(leads) = &leads {
                     leads.pause();
                 }
-                match reattach(life, wanted, &on.acquired, holding.valid_until).await {
+                match reattach(life, wanted, &mut holding, &mut on).await {
                     Ok((other_stub, other)) if !holding.has_run_out() => {
                         (stub, on, heard) = (other_stub, other, Instant::now());
                         holding.resume(on.valid_until(on.acquired.expires_after_request));

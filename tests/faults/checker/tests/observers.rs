@@ -1,4 +1,4 @@
-//! What those are told who observe a lock.
+//! Tests of the judge of what observers are told.
 
 use super::*;
 use crate::elections::{Campaign, Sight, View, encode};

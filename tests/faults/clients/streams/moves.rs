@@ -23,9 +23,7 @@ pub(super) async fn downgrade(
 ) -> Result<(Stub, Granted), bool> {
     holding.becomes(Access::Between, life);
     let shared = Wanted { is_shared: true, ..*wanted };
-    let before = on.acquired.clone();
-    let moved = reattach(life, shared, &before, holding.valid_until);
-    match watching(&mut on, holding, wanted.keeps, moved).await {
+    match reattach(life, shared, holding, &mut on).await {
         Ok((stub, other)) if !holding.has_run_out() => {
             holding.resume(other.valid_until(other.acquired.expires_after_request));
             match other.acquired.permit {
@@ -43,9 +41,16 @@ pub(super) async fn downgrade(
     }
 }
 
-/// Watches the old stream while a lock is moved: if it ends, the client believes in the lock no more until the move is done.
-async fn watching<T>(on: &mut Granted, holding: &mut Holding, keeps: bool, moved: impl Future<Output = T>) -> T {
-    let mut moved = pin!(moved);
+/// Takes the lock over on another connection, while the old stream stays as it is. If that ends meanwhile, the client believes in the
+/// lock no more until the move is done. Returns true for a failure if it was refused, and false if it took until the validity was over.
+pub(super) async fn reattach(
+    life: &Life,
+    wanted: Wanted,
+    holding: &mut Holding,
+    on: &mut Granted,
+) -> Result<(Stub, Granted), bool> {
+    let before = on.acquired.clone();
+    let mut moved = pin!(on_another(life, wanted, &before, holding.valid_until));
     let mut is_whole = true;
     loop {
         tokio::select! {
@@ -53,17 +58,17 @@ async fn watching<T>(on: &mut Granted, holding: &mut Holding, keeps: bool, moved
             result = &mut moved => return result,
             event = on.events.next(), if is_whole => match event {
                 Some(Ok(Kind::Renewed(_) | Kind::Draining(_))) => {}
-                Some(Ok(_)) => (is_whole, _) = (false, holding.doubt()),
-                Some(Err(_)) | None if keeps => is_whole = false,
-                Some(Err(_)) | None => (is_whole, _) = (false, holding.doubt()),
+                Some(Err(_)) | None if wanted.keeps => is_whole = false,
+                _ => {
+                    is_whole = false;
+                    holding.doubt();
+                }
             },
         }
     }
 }
 
-/// Takes the lock over on another connection, while the old stream stays as it is. Returns true for a failure if it was refused, and
-/// false if it took until the validity was over.
-pub(super) async fn reattach(
+async fn on_another(
     life: &Life,
     wanted: Wanted,
     before: &Acquired,
