@@ -16,4 +16,5 @@ pub mod sessions;
 mod shard;
 pub mod state;
 pub mod teeth;
+pub mod topology;
 pub use properties::{FREE_AGAIN, LEASE_KEPT, LINGER_WHOLE, ONE_HOLDER, TOKENS_RISE};

@@ -11,8 +11,11 @@ use crate::history::{End, Fault, History, Hold, Kind, Target, Wait};
 /// The length of a run for which the minima below hold; others in proportion.
 const LONG_RUN: Duration = Duration::from_secs(300);
 const GRANTS: usize = 2_500;
-/// The least number of faults of each kind, while a lock was held that they concerned.
-const FAULTS: usize = 10;
+/// The least number of faults of each kind, while a lock was held that they concerned. A broker's death strikes fifteen times in
+/// such a run, and hits in nine of them on the average: half of that is rarely missed by chance.
+const FAULTS: usize = 5;
+/// The same for all kinds together, for each of them.
+const FAULTS_ON_AVERAGE: usize = 10;
 /// The time at the beginning and the end of a run in which there are few faults, however long the run is. A busy
 /// machine counts for more in a short one.
 const CALM: Duration = Duration::from_secs(30);
@@ -56,7 +59,8 @@ impl Report {
     /// Returns the reasons for which the run fails, if it does.
     pub(crate) fn shortcomings(&self) -> Vec<String> {
         let share = self.length.saturating_sub(CALM).as_secs_f64() / (LONG_RUN - CALM).as_secs_f64();
-        let (grants, hits) = ((GRANTS as f64 * share) as usize, (FAULTS as f64 * share) as usize);
+        let scaled = |least: usize| (least as f64 * share) as usize;
+        let (grants, hits) = (scaled(GRANTS), scaled(FAULTS));
         let mut shortcomings: Vec<_> = self.violations.iter().map(ToString::to_string).collect();
         if self.grants < grants {
             shortcomings.push(format!("{} grants are too few, there should be {grants}", self.grants));
@@ -64,11 +68,11 @@ impl Report {
         // In a minute a kind strikes two or three times, which may all miss. All kinds together do not.
         for kind in Kind::ALL {
             let (_, hit) = self.faults.get(&kind).copied().unwrap_or_default();
-            if hit + 1 < hits {
+            if hit < hits {
                 shortcomings.push(format!("{kind:?} has hit held locks {hit} times, which should be {hits}"));
             }
         }
-        let (all, least) = (self.faults.values().map(|(_, hit)| hit).sum::<usize>(), hits * Kind::ALL.len());
+        let (all, least) = (self.faults.values().map(|(_, hit)| hit).sum::<usize>(), scaled(FAULTS_ON_AVERAGE) * Kind::ALL.len());
         if all < least {
             shortcomings.push(format!("faults have hit held locks {all} times, which should be {least}"));
         }

@@ -7,7 +7,7 @@ use lockbroker_core::lock::{FencingToken, LockName, Owner};
 use lockbroker_core::request::{Access, LockRequest, Mode, OnDisconnect, Settings, StoreTraits, StreamEnd};
 use lockbroker_core::rules::Rule;
 use lockbroker_core::shard::machine::Op as Shipped;
-use lockbroker_core::store::{Change, Granted, Label, LockStatus, Order, Reply};
+use lockbroker_core::store::{Change, Granted, LockStatus, Order, Reply};
 use lockbroker_core::{Broker as Core, Item as News, Output, Read, StreamKey, Time};
 
 use super::{Bounds, Client, Flight, Item, Lock, MARGIN, Model, STEP, Said, State};
