@@ -14,6 +14,8 @@ pub enum Key {
     State,
     /// F: the fencing tokens of the epoch with this number.
     Fence(u64),
+    /// T: the topology with this fingerprint, in words.
+    Topology(u64),
     /// L: a lock; P: one of its permits.
     Lock(LockItem),
     /// O: the label of its owner.

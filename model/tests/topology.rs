@@ -77,5 +77,7 @@ needed! {
     longer_ttl
     #[ignore = "by night"]
     lowered_with_care
+    #[ignore = "by night"]
+    only_server_keeps_memory
     dead_is_down
 }

@@ -72,7 +72,8 @@ impl Report {
                 shortcomings.push(format!("{kind:?} has hit held locks {hit} times, which should be {hits}"));
             }
         }
-        let (all, least) = (self.faults.values().map(|(_, hit)| hit).sum::<usize>(), scaled(FAULTS_ON_AVERAGE) * Kind::ALL.len());
+        let (all, least) =
+            (self.faults.values().map(|(_, hit)| hit).sum::<usize>(), scaled(FAULTS_ON_AVERAGE) * Kind::ALL.len());
         if all < least {
             shortcomings.push(format!("faults have hit held locks {all} times, which should be {least}"));
         }

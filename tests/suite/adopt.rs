@@ -41,7 +41,8 @@ async fn shards_move_to_another_topology_and_tokens_go_on_rising() {
         assert!(granted.fencing_token > held.fencing_token, "{name}: {granted:?}");
     }
 
-    before.logged("belongs to brokers with another list of servers").await;
+    // It is told whose the shard is, with the flags that it would take.
+    before.logged(&format!("Theirs is `--store {store} --max-ttl 15s`")).await;
     eventually(SOON, "the old broker refuses", async || {
         let refused = try_acquire(&mut before.stub().await, once("other")).await;
         refused.is_err_and(|status| status.message().contains("lockbroker shard adopt"))

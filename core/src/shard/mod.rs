@@ -21,6 +21,7 @@ mod server;
 pub mod state_item;
 #[cfg(test)]
 mod tests;
+mod topology;
 mod values;
 
 use std::collections::VecDeque;
@@ -43,6 +44,7 @@ pub use phase::{FOREIGN, first_token};
 pub use placement::fingerprint;
 pub use presence::{LIVES, PLACES};
 pub use protocol::Watcher;
+pub use topology::Topology;
 
 /// The machines of a shard, which have no tables. For the model, which explores all that they can come to.
 pub mod machine {
@@ -123,6 +125,8 @@ pub enum News {
     CannotKeepLocks(Arc<str>),
     /// It has lost its memory, or is new.
     Lost,
+    /// It belongs to brokers with another topology, and is not used.
+    Foreign,
     /// It is not used, for this reason.
     NotUsed(Arc<str>),
     /// It does not take the shard's state.

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Topology;
 use super::presence::LIVES;
 use super::state_item::{Epoch, Stamp, StateItem, Witness};
 use crate::command::{Cas, Command, Create, InPlace, Key, Left, Mode, Reply, Shown, Ttl, Value, Want};
@@ -267,6 +268,25 @@ pub fn note_broker(place: u16, id: u64, note: &str) -> Command {
 /// server give its memory to a lock.
 pub fn keep_noted(place: u16, id: u64) -> Command {
     change_item(Key::Broker(place), Some(Cas(id)), LIVES, id)
+}
+
+/// Leaves a topology on a shard in words, unless it is there. It does not expire.
+pub fn note_topology(topology: &Topology) -> Command {
+    let (key, value) = (Key::Topology(topology.fingerprint()), Value::Text(topology.text().into()));
+    Command::Set { key, mode: Mode::IfMissing, ttl: Ttl::Never, new_cas: None, value }
+}
+
+/// Reads the topology with this fingerprint.
+pub fn look_for_topology(fingerprint: u64) -> Command {
+    look_at(Key::Topology(fingerprint), VALUE)
+}
+
+/// Makes sense of the answer. Returns none if nobody has left it there, or it is another one's.
+pub fn read_topology(reply: &Reply, fingerprint: u64) -> Option<Topology> {
+    match reply {
+        Reply::Done(Shown { value: Some(Value::Text(text)), .. }) => Topology::read(text, fingerprint),
+        _ => None,
+    }
 }
 
 /// Reads a broker's note.

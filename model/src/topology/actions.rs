@@ -129,10 +129,10 @@ impl Model {
         }
     }
 
-    /// Returns true if this memory may be lost now: not that of the only present server once it is flipped, while a broker lives that
-    /// knows of no change (A11). Nothing tells such a broker that this is no plain restart.
+    /// Returns true if this memory may be lost now. By A11 that of the only present server may not be once it is flipped, while a
+    /// broker lives that knows of no change: nothing tells such a broker that this is no plain restart.
     fn may_lose(&self, state: &State, server: u8) -> bool {
-        let is_only = self.present() == 1 << server;
+        let is_only = self.present() == 1 << server && self.rules.only_server_keeps_memory;
         let is_flipped = state.servers[server as usize].stamp().is_some_and(|stamp| stamp.plan != PRESENT);
         let knows = |broker: &Broker| broker.aware != 0;
         !self.is_gone(state, server) && (!is_only || !is_flipped || state.brokers.iter().flatten().all(knows))

@@ -142,5 +142,6 @@ pub const TEETH: &[Mutilation] = &[
         breaks: ONE_HOLDER,
     },
     without!(lowered_with_care, Bounds { losses: 1, ..LOWERED }, ONE_HOLDER),
+    without!(only_server_keeps_memory, Bounds { losses: 1, ..REPLACE }, ONE_HOLDER),
     without!(dead_is_down, DEAD, ONE_HOLDER),
 ];

@@ -106,6 +106,8 @@ rules! {
     longer_ttl,
     /// R26. `--max-ttl` is lowered only to what no lock in use exceeds.
     lowered_with_care,
+    /// A11. Where there was only one server, it keeps its memory from its flip until every broker has heard of the change.
+    only_server_keeps_memory,
     /// R27. A server that is said to be dead answers nobody; left out, it answers one broker.
     dead_is_down,
 }

@@ -47,6 +47,7 @@ pub(crate) fn key(key: &Key) -> String {
     match key {
         Key::State => format!("{PREFIX}S"),
         Key::Fence(epoch) => format!("{PREFIX}F:{epoch}"),
+        Key::Topology(fingerprint) => format!("{PREFIX}T:{fingerprint}"),
         Key::Lock(LockItem { name, permit: None }) => format!("{PREFIX}L:{name}"),
         Key::Lock(LockItem { name, permit: Some(permit) }) => format!("{PREFIX}P:{}:{name}", permit.get()),
         Key::Owner(LockItem { name, permit: None }) => format!("{PREFIX}O:{name}"),

@@ -16,6 +16,7 @@ mod outside;
 mod presence;
 mod server;
 mod wire;
+mod words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use lockbroker_core::command::{Command, Reply as Said};
 use lockbroker_core::request::StoreTraits;
 use lockbroker_core::shard::state_item::Witness;
 use lockbroker_core::shard::{
-    Dialled, LinkId, Member, News, Output, Settings, Shards, Unreached, Watcher, fingerprint, protocol,
+    Dialled, LinkId, Member, News, Output, Settings, Shards, Topology, Unreached, Watcher, fingerprint, protocol,
 };
 use tokio::sync::watch;
 
@@ -78,6 +79,10 @@ impl MemcachedSettings {
 enum Landed {
     Dialled(usize, Result<(Connection, Dialled, ServerFacts), Unreached>),
     Compared(usize, Option<Witness>),
+    /// Words were left.
+    Left,
+    /// A server belongs to others, and it was read to whom.
+    Read(usize, Option<Topology>),
     Exchanged {
         shard: usize,
         link: LinkId,
@@ -97,6 +102,8 @@ struct Shown {
 /// The locks of one deployment in its memcached servers.
 pub struct MemcachedStore {
     shards: Shards,
+    /// None for a process that is not a broker.
+    topology: Option<Arc<Topology>>,
     outside: Outside,
     shown: Vec<Shown>,
     board: Board,
@@ -129,6 +136,7 @@ impl MemcachedStore {
         let fingerprint = fingerprint(&members, settings.max_ttl);
         let lister = MemcachedLister::new(&settings.shards, fingerprint, &wire, settings.allow_unsafe);
         let note = settings.note.as_ref().map(|note| note.as_str().into());
+        let topology = Topology { members: members.clone(), max_ttl: settings.max_ttl };
         let core = Settings { members, max_ttl: settings.max_ttl, note, watcher };
         let metrics = StoreMetrics::new(metrics);
         let show = |address: &ShardAddress| {
@@ -138,6 +146,7 @@ impl MemcachedStore {
         let seed = outside.fresh_id();
         MemcachedStore {
             shards: Shards::new(core, seed, &mut outside),
+            topology: settings.note.as_ref().map(|_| Arc::new(topology)),
             outside,
             shown: settings.shards.iter().map(show).collect(),
             board: Board::new(&settings.shards),
@@ -228,7 +237,22 @@ impl MemcachedStore {
             news::log_facts(address, &facts);
         }
         self.board.hear(shard, news);
-        news::log(address, news);
+        let (server, wire) = (address.clone(), Arc::clone(&self.wire));
+        match (news, &self.topology) {
+            // Logged when it is known to whom.
+            (News::Foreign, _) => {
+                self.flights.push(Box::pin(async move { Landed::Read(shard, words::of_owner(&server, &wire).await) }));
+            }
+            (News::GrantsLocks, Some(ours)) => {
+                news::log(address, news);
+                let ours = Arc::clone(ours);
+                self.flights.push(Box::pin(async move {
+                    words::leave(&server, &wire, &ours).await;
+                    Landed::Left
+                }));
+            }
+            _ => news::log(address, news),
+        }
     }
 
     /// Brings the shards what has come of something.
@@ -245,6 +269,8 @@ impl MemcachedStore {
                 shards.dialled(shard, dialled, outside);
             }
             Landed::Compared(shard, witness) => shards.compared(shard, witness, outside),
+            Landed::Left => {}
+            Landed::Read(shard, theirs) => news::log_foreign(&shown[shard].address, theirs.as_ref()),
             Landed::Exchanged { shard, link, connection, said, took } => {
                 if let Some(took) = took {
                     shown[shard].metrics.batch.observe(took);

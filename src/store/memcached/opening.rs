@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lockbroker_core::command::{Command, Reply};
 use lockbroker_core::shard::state_item::{Epoch, Generation, Stamp, StateItem, Unusable, Witness};
-use lockbroker_core::shard::{LIVES, PLACES, fingerprint, first_token, protocol};
+use lockbroker_core::shard::{LIVES, PLACES, Topology, fingerprint, first_token, protocol};
 use rand::RngExt;
 
 use super::connection::Connection;
@@ -93,7 +93,7 @@ fn highest_generation(states: impl Iterator<Item = StateItem>) -> Option<Generat
 /// Shards already adopted stay so; call it again.
 pub async fn adopt(settings: &MemcachedSettings, force: bool) -> Vec<(ShardAddress, Result<(), String>)> {
     let wire = &Wire::new(&settings.key_prefix);
-    let ours = fingerprint(&settings.members(), settings.max_ttl);
+    let ours = &Topology { members: settings.members(), max_ttl: settings.max_ttl };
     let mut surveys = Vec::new();
     for found in reach(settings, wire).await {
         surveys.push(match found {
@@ -173,8 +173,10 @@ fn still_running(brokers: Vec<presence::Seen>) -> String {
     )
 }
 
-async fn adopt_one(survey: Survey, wire: &Wire, stamp: Stamp, ours: u64, start: u64) -> Result<(), String> {
+async fn adopt_one(survey: Survey, wire: &Wire, stamp: Stamp, ours: &Topology, start: u64) -> Result<(), String> {
     let Survey { mut connection, state, .. } = survey;
+    // Before S, for brokers of the old topology, which read whose the shard is. Without memory for the words it is adopted too.
+    connection.exchange(wire, &[protocol::note_topology(ours)]).await.map_err(|error| error.to_string())?;
     // The tokens first: once its state shows, the shard is open.
     let mut batch = vec![protocol::open(stamp.epoch, start)];
     // By compare: should the deletion land late, it meets another S, and does nothing.
@@ -183,7 +185,7 @@ async fn adopt_one(survey: Survey, wire: &Wire, stamp: Stamp, ours: u64, start: 
         StateItem::Shows { stamp, .. } => batch.push(protocol::delete_s(stamp.cas())),
         StateItem::Unusable { cas, .. } => batch.push(protocol::delete_s(cas)),
     }
-    batch.extend([protocol::begin(stamp, ours), protocol::witness()]);
+    batch.extend([protocol::begin(stamp, ours.fingerprint()), protocol::witness()]);
     let responses = exchange(&mut connection, wire, batch).await?;
     match responses.last().map(protocol::read_witness) {
         Some(Ok(Witness::Shows(shown))) if shown == stamp => Ok(()),

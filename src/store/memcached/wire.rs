@@ -89,6 +89,7 @@ impl Wire {
         match key {
             Key::State => join("S", ""),
             Key::Fence(epoch) => join("F:", itoa::Buffer::new().format(*epoch)),
+            Key::Topology(fingerprint) => join("T:", itoa::Buffer::new().format(*fingerprint)),
             Key::Lock(item) => self.item(item, "L:", "P:"),
             Key::Owner(item) => self.item(item, "O:", "Q:"),
             Key::Permits => join("R", ""),
@@ -218,6 +219,7 @@ fn shown(command: &Command, response: &MetaResponse) -> Shown {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -226,9 +228,9 @@ mod tests {
         CallKey, FencingToken, GrantId, LingerId, LockItem, LockName, LockValue, MAX_PERMITS, Owner, Permit,
     };
     use crate::store::{ItemState, Label};
-    use lockbroker_core::shard::Watcher;
     use lockbroker_core::shard::protocol;
     use lockbroker_core::shard::state_item::{Epoch, Stamp};
+    use lockbroker_core::shard::{Member, Topology, Watcher};
     use lockbroker_core::store::{Slots, Stored};
 
     proptest! {
@@ -236,7 +238,7 @@ mod tests {
         #[test]
         fn every_name_has_keys_of_its_own(
             prefix in "[!-~]{0,48}",
-            names in prop::collection::hash_set("\\PC{1,32}|[SFLOBWHPQRVU:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
+            names in prop::collection::hash_set("\\PC{1,32}|[SFTLOBWHPQRVU:0-9]{1,12}|[A-Za-z0-9+/=:]{1,48}", 2..20),
             epoch: u64,
         ) {
             let wire = Wire::new(&prefix);
@@ -249,6 +251,7 @@ mod tests {
             prop_assert!(seen.insert(key(protocol::clock())));
             prop_assert!(seen.insert(key(protocol::highest_token(Epoch::from_random(epoch)))));
             prop_assert!(seen.insert(key(protocol::look_for_broker(7))));
+            prop_assert!(seen.insert(key(protocol::look_for_topology(7))));
             prop_assert!(seen.insert(key(protocol::look_for_permits())));
             prop_assert!(seen.insert(key(protocol::look_for_value(GrantId::from_random(epoch)))));
             for name in names.iter().filter_map(|name| LockName::new(name).ok()) {
@@ -293,6 +296,9 @@ mod tests {
         let id = GrantId::new(12_345_678_901_234_567_890).unwrap();
         let held = ItemState::Held(id);
         let linger = ItemState::Lingering(LingerId::new(1_234_567_890_123_456_789).unwrap());
+        let member = |address: &str, weight| Member { address: address.into(), weight };
+        let topology =
+            &Topology { members: vec![member("a:1", 1), member("b:2", 3)], max_ttl: Duration::from_secs(15) };
         let label = &Label {
             owner: Owner::new("me").unwrap(),
             token: FencingToken::new(7),
@@ -344,6 +350,8 @@ mod tests {
             (protocol::take_watcher(name), "mg lb:W:job v T-1"),
             (protocol::note_queue(name, watcher.address, 15), "ms lb:H:job 14 T15\r\n10.0.0.7:28553"),
             (protocol::look_for_queue(name), "mg lb:H:job u v"),
+            (protocol::note_topology(topology), "ms lb:T:146888217 19 ME T0\r\n1 15000 a:1=1,b:2=3"),
+            (protocol::look_for_topology(7), "mg lb:T:7 u v"),
             (protocol::note_broker(7, 77, "2 0.1.0 here"), "ms lb:B:7 12 ME T15 E77\r\n2 0.1.0 here"),
             (protocol::note_observer(name, 3, watcher, 10), "ms lb:U:3:job 14 ME T10 E77\r\n10.0.0.7:28553"),
             (protocol::keep_observer(name, 3, watcher, 10), "ms lb:U:3:job 14 C77 T10 E77\r\n10.0.0.7:28553"),

@@ -1,0 +1,31 @@
+//! The topology in words, which brokers leave on their shards: who comes with another one is told what it should have been. For
+//! people: nothing depends on it, and each use has a connection of its own.
+
+use lockbroker_core::command::{Command, Reply};
+use lockbroker_core::shard::state_item::StateItem;
+use lockbroker_core::shard::{Topology, protocol};
+
+use super::ShardAddress;
+use super::server::dial;
+use super::wire::Wire;
+
+/// Leaves a topology on a server, unless it is there. A failure costs no more than the words.
+pub(super) async fn leave(server: &ShardAddress, wire: &Wire, topology: &Topology) {
+    if let Err(why) = ask(server, wire, protocol::note_topology(topology)).await {
+        tracing::debug!(shard = %server, "the topology was not left in words: {why}");
+    }
+}
+
+/// Reads the topology of those whose server it is. Returns none if they have left no words, or it cannot be reached.
+pub(super) async fn of_owner(server: &ShardAddress, wire: &Wire) -> Option<Topology> {
+    let state = protocol::read_state(&ask(server, wire, protocol::probe()).await.ok()?).ok()?;
+    let StateItem::Shows { fingerprint, .. } = state else { return None };
+    let said = ask(server, wire, protocol::look_for_topology(fingerprint)).await.ok()?;
+    protocol::read_topology(&said, fingerprint)
+}
+
+async fn ask(server: &ShardAddress, wire: &Wire, command: Command) -> Result<Reply, String> {
+    let (mut connection, ..) = dial(server, None).await.map_err(|unreached| unreached.why.to_string())?;
+    let said = connection.exchange(wire, &[command]).await.map_err(|error| error.to_string())?;
+    said.into_iter().next().ok_or_else(|| "no answer".to_owned())
+}
