@@ -72,6 +72,7 @@ needed! {
     waits_from_last_flip
     adopter_opens_first
     copies
+    tokens_go_on
     #[ignore = "by night"]
     counts_anew
     longer_ttl

@@ -4,7 +4,7 @@ use super::adopters::Step;
 use super::state::{Adopter, Broker, Hold, Op, SERVERS, Server, Stamp, State, Stray};
 use super::{Model, PRESENT, each, properties};
 
-/// One step of the world. Clients have the number of their broker.
+/// One step of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     Tick,
@@ -18,6 +18,10 @@ pub enum Action {
         client: u8,
     },
     Leave {
+        client: u8,
+    },
+    /// A client goes to the other broker with its lock.
+    Reattach {
         client: u8,
     },
     BrokerDies {
@@ -54,6 +58,7 @@ pub enum Action {
     /// Asks for the lock, renews it, or makes it linger.
     Work {
         broker: u8,
+        client: u8,
         server: u8,
         op: Op,
         late: bool,
@@ -116,7 +121,7 @@ impl Model {
             if state.left.losses > 0 && shown != Server::default() && self.may_lose(state, server) {
                 actions.push(Action::Lose { server });
             }
-            let believed = |id| state.is_kept(id) || state.orphans.contains(&id);
+            let believed = |id| state.is_kept(id) || state.ids.contains(&id) || state.orphans.contains(&id);
             if shown.item.is_some_and(|item| !item.lingers && !believed(item.id)) {
                 actions.push(Action::CleanUp { server });
             }
@@ -144,22 +149,29 @@ impl Model {
 
     fn client_actions(&self, state: &State, client: u8, actions: &mut Vec<Action>) {
         let number = client as usize;
-        let Some(broker) = &state.brokers[number] else {
-            return actions.push(Action::BrokerStarts { broker: client });
-        };
-        if broker.hold == Hold::None && state.valid[number] == 0 && state.left.asks[number] > 0 {
+        let at = usize::from(state.at[number]);
+        if state.left.reattaches > 0 && state.valid[number] > 0 {
+            let there = state.brokers[1 - at].as_ref();
+            if there.is_some_and(|there| there.holds[number] == Hold::None) {
+                actions.push(Action::Reattach { client });
+            }
+        }
+        let Some(broker) = &state.brokers[at] else { return };
+        if broker.holds[number] == Hold::None && state.valid[number] == 0 && state.left.asks[number] > 0 {
             actions.push(Action::Ask { client });
         }
-        if self.bounds.leaves && matches!(broker.hold, Hold::Held { .. }) {
+        if self.bounds.leaves && matches!(broker.holds[number], Hold::Held { .. }) {
             actions.push(Action::Leave { client });
-        }
-        if state.left.deaths > 0 {
-            actions.push(Action::BrokerDies { broker: client });
         }
     }
 
     fn broker_actions(&self, state: &State, number: u8, actions: &mut Vec<Action>) {
-        let Some(broker) = &state.brokers[number as usize] else { return };
+        let Some(broker) = &state.brokers[number as usize] else {
+            return actions.push(Action::BrokerStarts { broker: number });
+        };
+        if state.left.deaths > 0 {
+            actions.push(Action::BrokerDies { broker: number });
+        }
         let lates: &[bool] = if state.strays.len() < self.bounds.strays { &[false, true] } else { &[false] };
         for server in each(self.known_to(broker)) {
             let at = server as u8;
@@ -188,10 +200,11 @@ impl Model {
                 }
             }
         }
-        for (server, op) in self.wants(state, broker) {
+        for (client, server, op) in self.wants(state, broker) {
             let at = server as u8;
             let lates = lates.iter().filter(|_| !self.is_down(state, server, Some(number as usize)));
-            actions.extend(lates.map(|late| Action::Work { broker: number, server: at, op, late: *late }));
+            let client = client as u8;
+            actions.extend(lates.map(|late| Action::Work { broker: number, client, server: at, op, late: *late }));
         }
     }
 
@@ -243,11 +256,13 @@ impl Model {
             }
             Action::Ask { client } => {
                 state.left.asks[client as usize] -= 1;
-                if let Some(broker) = &mut state.brokers[client as usize] {
-                    broker.hold = Hold::Asked;
+                let client = client as usize;
+                if let Some(broker) = &mut state.brokers[usize::from(state.at[client])] {
+                    broker.holds[client] = Hold::Asked;
                 }
             }
-            Action::Leave { client } => self.let_go(state, client as usize),
+            Action::Leave { client } => self.let_go(state, state.at[client as usize].into(), client as usize),
+            Action::Reattach { client } => self.reattach(state, client as usize),
             Action::BrokerDies { broker } => self.die(state, broker),
             Action::BrokerStarts { broker } => state.brokers[broker as usize] = Some(Broker::default()),
             Action::Look { broker, server } => {
@@ -272,11 +287,20 @@ impl Model {
             Action::Open { broker, server, late } => {
                 let of = |broker: &Broker| self.opens(broker, server as usize);
                 let stamp = state.brokers[broker as usize].as_ref().and_then(of).expect("it opens an epoch");
-                self.command_by(state, broker, server, Op::Open { epoch: stamp.epoch }, late);
+                let start = self.start(state, 0);
+                self.command_by(state, broker, server, Op::Open { epoch: stamp.epoch, start }, late);
             }
-            Action::Work { server, op, late: true, .. } => state.strays.push(Stray { server, op }),
-            Action::Work { broker, server, op, late: false } => {
-                self.ask(state, broker as usize, server as usize, op);
+            Action::Work { broker, client, server, op, late: true } => {
+                state.strays.push(Stray { server, op });
+                // A hand-over that was given up is cleaned up under both ids.
+                if let Some(broker) = &mut state.brokers[broker as usize]
+                    && let Hold::HandingOver { .. } = broker.holds[client as usize]
+                {
+                    broker.holds[client as usize] = Hold::None;
+                }
+            }
+            Action::Work { broker, client, server, op, late: false } => {
+                self.ask(state, broker as usize, client as usize, server as usize, op);
             }
             Action::Lands { stray, .. } => {
                 let Stray { server, op } = state.strays.remove(stray as usize);
@@ -296,7 +320,7 @@ impl Model {
                 state.adopters[adopter as usize] = Adopter::default();
             }
         }
-        state.forget_orphans();
+        state.forget();
     }
 
     /// A broker sends a command that is answered at once, or that lands later or never.
@@ -319,8 +343,17 @@ impl Model {
     fn die(&self, state: &mut State, broker: u8) {
         state.left.deaths -= 1;
         let Some(dead) = state.brokers[broker as usize].take() else { return };
-        if let Hold::Held { id, .. } | Hold::Lingering { from: id, .. } = dead.hold {
-            state.orphans[broker as usize] = id;
+        state.orphans.extend(dead.holds.iter().flat_map(|hold| hold.ids()).filter(|id| *id != 0));
+    }
+
+    /// A client goes to the other broker, and no word of that comes to the one that it leaves.
+    fn reattach(&self, state: &mut State, client: usize) {
+        state.left.reattaches -= 1;
+        let (from, to, left) = (state.ids[client], state.fresh_id(), state.valid[client]);
+        let at = 1 - state.at[client];
+        state.at[client] = at;
+        if let Some(broker) = &mut state.brokers[usize::from(at)] {
+            broker.holds[client] = Hold::Moving { from, to, left };
         }
     }
 
@@ -346,6 +379,9 @@ impl Model {
             }
             state.valid[client] = state.valid[client].saturating_sub(1);
         }
+        let longest = self.bounds.present.max_ttl.max(self.bounds.next.max_ttl);
+        // Older ones are no more than what the wall clock is sure to show.
+        state.drawn.iter_mut().for_each(|(_, age)| *age = (*age + 1).min(longest));
         for number in 0..2 {
             self.age_broker(state, number);
             let plan = self.aim(number);

@@ -130,7 +130,8 @@ impl Model {
                     true => state.adopters[number].seen[server],
                     false => state.servers[server].state?.epoch,
                 };
-                Some((server, Op::Open { epoch }))
+                let highest = state.adopters[number].highest;
+                Some((server, Op::Open { epoch, start: self.start(state, highest) }))
             }
             Step::See(_) | Step::Dump | Step::Miss => None,
         }
@@ -147,7 +148,7 @@ impl Model {
                 let server = server as usize;
                 let shown = servers[server];
                 match shown.stamp() {
-                    Some(stamp) if stamp.plan == plan => self.see(adopter, server, stamp),
+                    Some(stamp) if stamp.plan == plan => self.see(adopter, server, stamp, shown.token),
                     // Somebody else's, or nobody can tell whose.
                     Some(stamp) if stamp.plan != PRESENT => adopter.stopped = true,
                     Some(stamp) if shown.notice == plan => adopter.prepared[server] = stamp.epoch,
@@ -165,10 +166,19 @@ impl Model {
         }
     }
 
-    fn see(&self, adopter: &mut Adopter, server: usize, stamp: Stamp) {
+    /// Returns the token after which those of a new epoch come: above all that the wall clock is sure to show (A7), and above what
+    /// was read.
+    pub(crate) fn start(&self, state: &State, highest: u8) -> u8 {
+        let longest = self.bounds.present.max_ttl.max(self.bounds.next.max_ttl);
+        let by_the_wall = state.drawn.iter().filter(|(_, age)| *age >= longest).map(|(token, _)| *token).max();
+        if self.rules.tokens_go_on { highest.max(by_the_wall.unwrap_or(0)) } else { 0 }
+    }
+
+    fn see(&self, adopter: &mut Adopter, server: usize, stamp: Stamp, token: u8) {
         if adopter.seen[server] == stamp.epoch {
             return;
         }
+        adopter.highest = adopter.highest.max(token);
         let is_first = adopter.seen.iter().all(|seen| *seen == 0);
         if self.rules.waits_from_last_flip || is_first {
             adopter.since = 0;

@@ -1,6 +1,6 @@
 //! A broker: what it reads, what it does to S, and how it keeps a lock.
 
-use super::state::{Broker, Hold, Item, Known, Op, Plan, Said, Set, Stamp, State, View};
+use super::state::{Broker, Hold, Id, Item, Known, Op, Plan, Said, Set, Stamp, State, View};
 use super::{Model, PRESENT, is_within};
 
 impl Model {
@@ -154,69 +154,113 @@ impl Model {
         }
     }
 
-    /// Returns what the broker asks for its client now, and of which servers, unless it can change nothing.
-    pub(crate) fn wants(&self, state: &State, broker: &Broker) -> Vec<(usize, Op)> {
+    /// Returns what the broker asks for its clients now, and of which servers, unless it can change nothing.
+    pub(crate) fn wants(&self, state: &State, broker: &Broker) -> Vec<(usize, usize, Op)> {
         let mut homes = vec![self.home(broker)];
         if !self.rules.old_place_first && broker.aware != 0 && homes[0].1 == PRESENT {
             homes.push((self.topology(broker.aware).place, broker.aware));
         }
         let fresh = state.clone().fresh_id();
-        let wants = |(server, plan): (usize, Plan)| {
-            let View::Shows { stamp, open, .. } = broker.known[server].view else { return None };
+        let mut wanted = Vec::new();
+        for (server, plan) in homes {
+            let View::Shows { stamp, open, .. } = broker.known[server].view else { continue };
+            if stamp.plan != plan {
+                continue;
+            }
             let item = state.servers[server].item;
             let creates = !open;
-            let op = match broker.hold {
-                Hold::Asked if open && item.is_none() => Op::Grant { id: fresh },
-                Hold::Held { id, lease } if lease < self.bounds.ttl || !carries(item, id) => Op::Keep { id, creates },
-                Hold::Lingering { from, id, left } if !carries(item, id) => Op::Linger { from, id, left, creates },
-                _ => return None,
-            };
-            (stamp.plan == plan).then_some((server, op))
-        };
-        homes.into_iter().filter_map(wants).collect()
+            for (client, hold) in broker.holds.into_iter().enumerate() {
+                let op = match hold {
+                    Hold::Asked if open && item.is_none() => Op::Grant { id: fresh },
+                    Hold::Held { id, lease } if lease < self.bounds.ttl || !carries(item, id) => {
+                        Op::Keep { id, creates }
+                    }
+                    Hold::Moving { from, to, .. } => Op::Swap { from, to },
+                    // A grant, for which the shard has to be open.
+                    Hold::HandingOver { from, to, .. } if open => Op::Swap { from, to },
+                    Hold::Lingering { from, id, left } if !carries(item, id) => Op::Linger { from, id, left, creates },
+                    _ => continue,
+                };
+                wanted.push((client, server, op));
+            }
+        }
+        wanted
     }
 
-    /// Asks for its client. What it knows may be old: so it makes no difference that nothing comes between the sending, the
+    /// Asks for a client. What the broker knows may be old: so it makes no difference that nothing comes between the sending, the
     /// command and the answer.
-    pub(crate) fn ask(&self, state: &mut State, number: usize, server: usize, op: Op) {
+    pub(crate) fn ask(&self, state: &mut State, number: usize, client: usize, server: usize, op: Op) {
         let Some(broker) = &state.brokers[number] else { return };
         let View::Shows { stamp, open, .. } = broker.known[server].view else { return };
-        let lingers = state.closed.iter().any(|left| *left > 0);
         let (said, counts) = self.execute(state, server, op, stamp.epoch);
         let Some(broker) = &mut state.brokers[number] else { return };
         if !counts {
             return;
         }
-        let lease = self.bounds.ttl;
-        match (op, said) {
-            (Op::Grant { id }, Said::Done) => {
-                broker.hold = Hold::Held { id, lease };
-                state.valid[number] = lease;
-                state.closed[number] = self.bounds.linger;
-                state.linger_cut |= lingers;
-            }
-            (Op::Keep { id, .. }, Said::Done) => {
-                broker.hold = Hold::Held { id, lease };
-                state.valid[number] = lease;
+        let hold = broker.holds[client];
+        match (op, said, hold) {
+            (Op::Grant { id } | Op::Keep { id, .. }, Said::Done, _) => self.has(state, number, client, id, server),
+            (Op::Swap { to, .. }, Said::Done, Hold::Moving { .. }) => self.has(state, number, client, to, server),
+            (Op::Swap { to, .. }, Said::Done, Hold::HandingOver { .. }) => {
+                broker.holds[client] = Hold::None;
+                match broker.holds[1 - client] {
+                    Hold::Asked => self.has(state, number, 1 - client, to, server),
+                    _ => {}
+                }
             }
             // Only an open shard has the last word.
-            (Op::Keep { .. }, _) if open => {
-                broker.hold = Hold::None;
-                state.valid[number] = 0;
-                state.lock_lost = true;
+            (Op::Keep { .. } | Op::Swap { .. }, _, Hold::Held { .. } | Hold::Moving { .. }) if open => {
+                broker.holds[client] = Hold::None;
+                if state.at[client] == number as u8 {
+                    state.valid[client] = 0;
+                    state.lock_lost = true;
+                }
             }
-            (Op::Linger { .. }, Said::Exists | Said::Missing) if open => broker.hold = Hold::None,
+            (Op::Linger { .. } | Op::Swap { .. }, Said::Exists | Said::Missing, _) if open => {
+                broker.holds[client] = Hold::None;
+            }
             _ => {}
         }
     }
 
-    /// The client lets its lock go, or its broker does since the lease is over.
-    pub(crate) fn let_go(&self, state: &mut State, number: usize) {
-        state.valid[number] = 0;
+    /// A command that counts has given a client the lock, or kept it.
+    fn has(&self, state: &mut State, number: usize, client: usize, id: Id, server: usize) {
+        let lease = self.bounds.ttl;
+        let is_new = {
+            let Some(broker) = &mut state.brokers[number] else { return };
+            let is_new = !matches!(broker.holds[client], Hold::Held { .. } | Hold::Moving { .. });
+            broker.holds[client] = Hold::Held { id, lease };
+            is_new
+        };
+        if is_new {
+            state.linger_cut |= state.closed.iter().any(|left| *left > 0);
+            state.closed[client] = self.bounds.linger;
+            state.at[client] = number as u8;
+            if self.bounds.tokens {
+                let token = state.servers[server].draw();
+                state.drawn.push((token, 0));
+                state.token_fell |= token <= state.told;
+                state.told = state.told.max(token);
+            }
+        }
+        // A client that has gone to the other broker hears nothing here.
+        if state.at[client] == number as u8 {
+            state.ids[client] = id;
+            state.valid[client] = lease;
+        }
+    }
+
+    /// A client lets its lock go, or its broker does since the lease is over.
+    pub(crate) fn let_go(&self, state: &mut State, number: usize, client: usize) {
+        if state.at[client] == number as u8 {
+            state.valid[client] = 0;
+        }
         let to = state.fresh_id();
         let Some(broker) = &mut state.brokers[number] else { return };
-        if let Hold::Held { id, .. } = broker.hold {
-            broker.hold = match self.bounds.linger {
+        if let Hold::Held { id, lease } = broker.holds[client] {
+            let waits = broker.holds[1 - client] == Hold::Asked;
+            broker.holds[client] = match self.bounds.linger {
+                0 if waits && lease > 0 => Hold::HandingOver { from: id, to, left: lease },
                 0 => Hold::None,
                 left => Hold::Lingering { from: id, id: to, left },
             };
@@ -231,20 +275,23 @@ impl Model {
                 *closed_for = (*closed_for + 1).min(self.quarantine_of(stamp.plan));
             }
         }
-        match &mut broker.hold {
-            Hold::Held { lease, .. } => *lease = lease.saturating_sub(1),
-            Hold::Lingering { left, .. } => *left = left.saturating_sub(1),
-            Hold::None | Hold::Asked => {}
+        let mut aged = broker.clone();
+        self.tidy(&mut aged);
+        for hold in &mut aged.holds {
+            if let Some(left) = hold.left_mut() {
+                *left = left.saturating_sub(1);
+                if *left == 0 && !matches!(hold, Hold::Held { .. }) {
+                    // Under the new id the client's lock may stand, in which it still believes by what the old broker told it.
+                    if let Hold::Moving { to, .. } = hold {
+                        state.orphans.push(*to);
+                    }
+                    *hold = Hold::None;
+                }
+            }
         }
-        if let Hold::Lingering { left: 0, .. } = broker.hold {
-            broker.hold = Hold::None;
-        }
-        let mut tidied = broker.clone();
-        self.tidy(&mut tidied);
-        *broker = tidied;
-        if let Hold::Held { lease: 0, .. } = broker.hold {
-            self.let_go(state, number);
-        }
+        let over = [0, 1].map(|client| matches!(aged.holds[client], Hold::Held { lease: 0, .. }));
+        *broker = aged;
+        (0..2).filter(|client| over[*client]).for_each(|client| self.let_go(state, number, client));
     }
 }
 

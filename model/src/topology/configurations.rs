@@ -1,6 +1,6 @@
 //! The configurations that are explored, and what goes wrong without each rule.
 
-use super::properties::{LINGER_WHOLE, ONE_HOLDER};
+use super::properties::{LINGER_WHOLE, ONE_HOLDER, TOKENS_RISE};
 use super::{Bounds, Rules, Topology};
 
 const fn on(servers: u8, place: usize) -> Topology {
@@ -19,6 +19,9 @@ const BASE: Bounds = Bounds {
     losses: 0,
     deaths: 0,
     adopter_deaths: 0,
+    reattaches: 0,
+    together: false,
+    tokens: false,
     strays: 0,
     dead: None,
     dump_misses: true,
@@ -58,6 +61,9 @@ pub const QUICK: &[Bounds] = &[
     Bounds { name: "weights, late", strays: 1, ..WEIGHTS },
     Bounds { name: "weights, adopter dies", adopter_deaths: 1, ..WEIGHTS },
     Bounds { name: "weights, free again", recovers: true, ..WEIGHTS },
+    Bounds { name: "weights, reattach", reattaches: 1, ..WEIGHTS },
+    Bounds { name: "weights, hand-over", together: true, leaves: true, asks: 1, ..WEIGHTS },
+    Bounds { name: "weights, tokens", tokens: true, ..WEIGHTS },
     Bounds { name: "longer ttl", next: Topology { max_ttl: 3, ..on(0b011, 1) }, ..WEIGHTS },
     Bounds { name: "shorter ttl", present: Topology { max_ttl: 3, ..on(0b011, 0) }, ..WEIGHTS },
 ];
@@ -76,6 +82,11 @@ pub const LONG: &[Bounds] = &[
     Bounds { name: "grow, late", strays: 1, ..GROW },
     Bounds { name: "dead, late", strays: 1, ..DEAD },
     Bounds { name: "dead, loss", losses: 1, ..DEAD },
+    Bounds { name: "weights, reattach, late", reattaches: 1, strays: 1, ..WEIGHTS },
+    Bounds { name: "weights, reattach, death", reattaches: 1, deaths: 1, ..WEIGHTS },
+    Bounds { name: "weights, hand-over, late", together: true, leaves: true, strays: 1, ..WEIGHTS },
+    Bounds { name: "weights, tokens, again", tokens: true, asks: 1, leaves: true, ..WEIGHTS },
+    Bounds { name: "replace, reattach", reattaches: 1, ..REPLACE },
     Bounds { name: "weights, again", asks: 1, leaves: true, ..WEIGHTS },
     Bounds { name: "weights, two strays", strays: 2, ..WEIGHTS },
 ];
@@ -133,6 +144,7 @@ pub const TEETH: &[Mutilation] = &[
     without!(waits_from_last_flip, WEIGHTS, ONE_HOLDER),
     without!(adopter_opens_first, WEIGHTS, ONE_HOLDER),
     without!(copies, Bounds { deaths: 1, ..LINGER }, LINGER_WHOLE),
+    without!(tokens_go_on, Bounds { tokens: true, asks: 1, ..WEIGHTS }, TOKENS_RISE),
     without!(counts_anew, LOSS, ONE_HOLDER),
     Mutilation {
         rule: "longer_ttl",

@@ -15,7 +15,7 @@ mod state;
 
 pub use actions::Action;
 pub use configurations::{LARGER, LONG, Mutilation, QUICK, TEETH};
-pub use properties::{FREE_AGAIN, LINGER_WHOLE, LOCK_KEPT, ONE_HOLDER, PROMISES};
+pub use properties::{FREE_AGAIN, LINGER_WHOLE, LOCK_KEPT, ONE_HOLDER, PROMISES, TOKENS_RISE};
 pub use state::{SERVERS, Set, State};
 
 use state::{Plan, members};
@@ -53,6 +53,12 @@ pub struct Bounds {
     pub deaths: u8,
     /// The adopters that may die and be run again, with nothing in mind.
     pub adopter_deaths: u8,
+    /// The times that a client goes to the other broker with its lock.
+    pub reattaches: u8,
+    /// True if both clients are at one broker, which hands over.
+    pub together: bool,
+    /// True if fencing tokens are followed.
+    pub tokens: bool,
     /// The commands that may be given up at a time, and land later or never.
     pub strays: usize,
     /// A server of the present list that is gone for good: `--dead`.
@@ -100,6 +106,8 @@ rules! {
     adopter_opens_first,
     /// R25. It opens when what lives at the old place was copied to the new one.
     copies,
+    /// R25. The tokens of the next topology begin after those that were drawn; left out, at the beginning.
+    tokens_go_on,
     /// R25. An epoch that has changed since it was seen counts anew.
     counts_anew,
     /// R26. The wait is as long as the longer one of both `--max-ttl`; left out, as the next one.

@@ -2,7 +2,7 @@
 
 use stateright::Property;
 
-use super::state::{Adopter, Hold, State};
+use super::state::{Adopter, State};
 use super::{Action, Bounds, Model};
 
 /// The names of the properties.
@@ -10,10 +10,11 @@ pub const ONE_HOLDER: &str = "at most one client within its validity";
 pub const LOCK_KEPT: &str = "no lock is lost whose broker works in time";
 pub const LINGER_WHOLE: &str = "no linger is cut short";
 
+pub const TOKENS_RISE: &str = "tokens rise";
 pub const FREE_AGAIN: &str = "somebody can acquire again";
 
 /// What is never broken. The others are states that must be reached, or these say little.
-pub const PROMISES: [&str; 4] = [ONE_HOLDER, LOCK_KEPT, LINGER_WHOLE, FREE_AGAIN];
+pub const PROMISES: [&str; 5] = [ONE_HOLDER, LOCK_KEPT, LINGER_WHOLE, TOKENS_RISE, FREE_AGAIN];
 
 /// More steps than any recovery takes.
 const PATIENCE: usize = 200;
@@ -35,11 +36,7 @@ fn free_again(model: &Model, state: &State) -> bool {
     }
     let mut state = state.clone();
     state.adopters[0] = Adopter::default();
-    for broker in state.brokers.iter_mut().flatten() {
-        if broker.hold == Hold::None {
-            broker.hold = Hold::Asked;
-        }
-    }
+    state.left.asks = [1; 2];
     let prompt = Model::new(Bounds { prompt: true, strays: 0, leaves: false, ..model.bounds }, model.rules);
     (state.left.losses, state.left.deaths, state.left.adopter_deaths) = (0, 0, 0);
     let mut actions = Vec::new();
@@ -58,18 +55,20 @@ fn free_again(model: &Model, state: &State) -> bool {
 }
 
 pub(crate) fn is_violated(state: &State) -> bool {
-    !one_holder(state) || state.linger_cut || state.lock_lost
+    !one_holder(state) || state.linger_cut || state.lock_lost || state.token_fell
 }
 
 pub(crate) fn all(bounds: &Bounds) -> Vec<Property<Model>> {
     let mut all = vec![
         Property::always(ONE_HOLDER, |_, state: &State| one_holder(state)),
         Property::always(LINGER_WHOLE, |model: &Model, state: &State| linger_whole(&model.bounds, state)),
+        Property::always(TOKENS_RISE, |_, state: &State| !state.token_fell),
         Property::sometimes("the next topology is in force", |_, state: &State| {
             state.brokers.iter().flatten().all(|broker| broker.moved)
         }),
         Property::sometimes("a client has the lock by the next topology", |_, state: &State| {
-            (0..2).any(|number| state.valid[number] > 0 && state.brokers[number].as_ref().is_some_and(|of| of.moved))
+            let has_moved = |number: usize| state.brokers[number].as_ref().is_some_and(|broker| broker.moved);
+            (0..2).any(|client| state.valid[client] > 0 && has_moved(state.at[client].into()))
         }),
     ];
     if bounds.recovers {

@@ -25,6 +25,17 @@ impl Model {
                 };
                 (said, knew)
             }
+            Op::Swap { from, to } => {
+                let said = match server.item {
+                    Some(there) if there.id == from || there.id == to => {
+                        server.item = Some(Item { id: to, lingers: false, left: life });
+                        Said::Done
+                    }
+                    Some(_) => Said::Exists,
+                    None => Said::Missing,
+                };
+                (said, knew)
+            }
             Op::Linger { from, id, left, creates } => {
                 let item = Item { id, lingers: true, left };
                 let said = match server.item {
@@ -62,9 +73,11 @@ impl Model {
                 }
                 (Said::Done, true)
             }
-            Op::Open { epoch } => {
+            Op::Open { epoch, start } => {
                 // The fences of another epoch are of no use to this one.
-                server.open |= server.state.is_some_and(|state| state.epoch == epoch);
+                if !server.open && server.state.is_some_and(|state| state.epoch == epoch) {
+                    (server.open, server.token) = (true, start);
+                }
                 (Said::Done, true)
             }
             Op::Copy { item } => (server.create(item), true),

@@ -48,9 +48,17 @@ pub struct Server {
     /// N: the topology that is to come.
     pub notice: Plan,
     pub item: Option<Item>,
+    /// The highest token of F.
+    pub token: u8,
 }
 
 impl Server {
+    /// Draws a token.
+    pub fn draw(&mut self) -> u8 {
+        self.token += 1;
+        self.token
+    }
+
     /// Returns what S means.
     pub fn stamp(&self) -> Option<Stamp> {
         let read = |state: StateItem| Stamp {
@@ -96,12 +104,19 @@ pub struct Known {
     pub open: Set,
 }
 
-/// A client's request at its broker.
+/// A client's request at a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Hold {
     #[default]
     None,
     Asked,
+    /// The client has come from the other broker, and its lock is to get a new id.
+    Moving {
+        from: Id,
+        to: Id,
+        /// What is left of its validity.
+        left: u8,
+    },
     Held {
         id: Id,
         /// What is left of the lease.
@@ -113,6 +128,36 @@ pub enum Hold {
         id: Id,
         left: u8,
     },
+    /// The lock was let go, and the other client waits for it here.
+    HandingOver {
+        from: Id,
+        to: Id,
+        /// What is left of the lease.
+        left: u8,
+    },
+}
+
+impl Hold {
+    /// Returns the ids that it keeps, or that it may have given an item.
+    pub fn ids(self) -> [Id; 2] {
+        match self {
+            Hold::None | Hold::Asked => [0, 0],
+            Hold::Held { id, .. } => [id, 0],
+            Hold::Moving { from, to, .. } | Hold::HandingOver { from, to, .. } => [from, to],
+            Hold::Lingering { from, id, .. } => [from, id],
+        }
+    }
+
+    /// Returns the time that it has left, if it has an end.
+    pub fn left_mut(&mut self) -> Option<&mut u8> {
+        match self {
+            Hold::None | Hold::Asked => None,
+            Hold::Held { lease: left, .. }
+            | Hold::Moving { left, .. }
+            | Hold::Lingering { left, .. }
+            | Hold::HandingOver { left, .. } => Some(left),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -124,7 +169,8 @@ pub struct Broker {
     pub flipped: Set,
     /// True once it has seen a server open under the next topology, and has dropped the present one.
     pub moved: bool,
-    pub hold: Hold,
+    /// The request of each client.
+    pub holds: [Hold; 2],
 }
 
 /// A run of `shard adopt`.
@@ -139,6 +185,8 @@ pub struct Adopter {
     /// What it has read at the old place.
     pub carries: Option<Item>,
     pub copied: bool,
+    /// The highest token that it has read, each after the flip of its server.
+    pub highest: u8,
     /// It has met another topology than its own, and gives up.
     pub stopped: bool,
 }
@@ -153,6 +201,11 @@ pub enum Op {
     Keep {
         id: Id,
         creates: bool,
+    },
+    /// Gives the item a new id: a reattach, or a hand-over.
+    Swap {
+        from: Id,
+        to: Id,
     },
     /// Makes the item linger, or creates the linger.
     Linger {
@@ -173,6 +226,8 @@ pub enum Op {
     },
     Open {
         epoch: Epoch,
+        /// The token after which its own come.
+        start: u8,
     },
     Copy {
         item: Item,
@@ -199,6 +254,7 @@ pub struct Left {
     pub losses: u8,
     pub deaths: u8,
     pub adopter_deaths: u8,
+    pub reattaches: u8,
     /// The times that each client asks again.
     pub asks: [u8; 2],
 }
@@ -212,42 +268,58 @@ pub struct State {
     pub brokers: [Option<Broker>; 2],
     pub adopters: [Adopter; 2],
     pub strays: Vec<Stray>,
-    /// The time for which each client believes.
+    /// The broker at which each client has its request.
+    pub at: [u8; 2],
+    /// The id that each client was told, and the time for which it believes.
+    pub ids: [Id; 2],
     pub valid: [u8; 2],
     /// The time for which nobody may get the lock after each client, by its linger.
     pub closed: [u8; 2],
     pub linger_cut: bool,
     pub lock_lost: bool,
+    /// The tokens that were drawn, with their age, where they are followed; and the highest one that was told.
+    pub drawn: Vec<(u8, u8)>,
+    pub told: u8,
+    pub token_fell: bool,
     /// The ids that dead brokers kept: nobody cleans them up.
-    pub orphans: [Id; 2],
+    pub orphans: Vec<Id>,
     pub left: Left,
 }
 
 impl State {
     pub fn new(bounds: &Bounds) -> State {
         let mut servers = [Server::default(); SERVERS];
-        let mut broker = Broker { hold: Hold::Asked, ..Broker::default() };
+        let mut broker = Broker::default();
         for (number, server) in members(bounds.present.servers).enumerate() {
             let state = StateItem { epoch: number as Epoch + 1, made_for: PRESENT, flipped: false };
             servers[server] = Server { state: Some(state), open: true, ..Server::default() };
             let stamp = Stamp { epoch: state.epoch, plan: PRESENT };
             broker.known[server].view = View::Shows { stamp, open: true, notice: 0, closed_for: 0 };
         }
+        let at = if bounds.together { [0, 0] } else { [0, 1] };
+        let mut brokers = [broker.clone(), broker];
+        at.iter().enumerate().for_each(|(client, at)| brokers[*at as usize].holds[client] = Hold::Asked);
         State {
             servers,
             down: false,
-            brokers: [Some(broker.clone()), Some(broker)],
+            brokers: brokers.map(Some),
             adopters: [Adopter::default(); 2],
             strays: Vec::new(),
+            at,
+            ids: [0; 2],
             valid: [0; 2],
             closed: [0; 2],
             linger_cut: false,
             lock_lost: false,
-            orphans: [0; 2],
+            drawn: Vec::new(),
+            told: 0,
+            token_fell: false,
+            orphans: Vec::new(),
             left: Left {
                 losses: bounds.losses,
                 deaths: bounds.deaths,
                 adopter_deaths: bounds.adopter_deaths,
+                reattaches: bounds.reattaches,
                 asks: [bounds.asks; 2],
             },
         }
@@ -269,21 +341,22 @@ impl State {
 
     /// Returns true if somebody still keeps an item with this id.
     pub fn is_kept(&self, id: Id) -> bool {
-        let keeps = |broker: &Broker| match broker.hold {
-            Hold::Held { id: held, .. } => held == id,
-            Hold::Lingering { from, id: lingers, .. } => lingers == id || from == id,
-            Hold::None | Hold::Asked => false,
-        };
+        let keeps = |broker: &Broker| broker.holds.iter().any(|hold| hold.ids().contains(&id));
         self.brokers.iter().flatten().any(keeps)
     }
 
-    /// Forgets the ids of dead brokers whose items are gone.
-    pub fn forget_orphans(&mut self) {
-        let mut stands = [false; 2];
-        let orphans = self.orphans;
-        self.orphans = [0; 2];
-        self.visit(&mut |id| (0..2).for_each(|number| stands[number] |= orphans[number] == *id), &mut |_| {});
-        self.orphans = [0, 1].map(|number| if stands[number] { orphans[number] } else { 0 });
+    /// Forgets the ids of dead brokers whose items are gone, and those of clients that believe no more.
+    pub fn forget(&mut self) {
+        for client in 0..2 {
+            if self.valid[client] == 0 {
+                self.ids[client] = 0;
+            }
+        }
+        let (orphans, ids) = (std::mem::take(&mut self.orphans), std::mem::take(&mut self.ids));
+        let mut standing = Vec::new();
+        self.visit(&mut |id| standing.push(*id), &mut |_| {});
+        self.orphans = orphans.into_iter().filter(|id| standing.contains(id)).collect();
+        self.ids = ids;
     }
 
     /// Calls `id` with every id, and `epoch` with every epoch, in an order that does not depend on their names.
@@ -298,13 +371,17 @@ impl State {
                     epoch(&mut stamp.epoch);
                 }
             }
-            match &mut broker.hold {
-                Hold::Held { id: held, .. } => id(held),
-                Hold::Lingering { from, id: lingers, .. } => {
-                    id(from);
-                    id(lingers);
+            for hold in &mut broker.holds {
+                match hold {
+                    Hold::Held { id: held, .. } => id(held),
+                    Hold::Lingering { from, id: to, .. }
+                    | Hold::Moving { from, to, .. }
+                    | Hold::HandingOver { from, to, .. } => {
+                        id(from);
+                        id(to);
+                    }
+                    Hold::None | Hold::Asked => {}
                 }
-                Hold::None | Hold::Asked => {}
             }
         }
         for adopter in &mut self.adopters {
@@ -314,7 +391,7 @@ impl State {
         for stray in &mut self.strays {
             match &mut stray.op {
                 Op::Grant { id: of } | Op::Keep { id: of, .. } => id(of),
-                Op::Linger { from, id: to, .. } => {
+                Op::Linger { from, id: to, .. } | Op::Swap { from, to } => {
                     id(from);
                     id(to);
                 }
@@ -323,12 +400,12 @@ impl State {
                     epoch(from);
                     epoch(to);
                 }
-                Op::Open { epoch: of } => epoch(of),
+                Op::Open { epoch: of, .. } => epoch(of),
                 Op::Copy { item } => id(&mut item.id),
                 Op::Notice { .. } => {}
             }
         }
-        self.orphans.iter_mut().for_each(id);
+        self.ids.iter_mut().chain(&mut self.orphans).for_each(id);
     }
 
     /// Renames ids and epochs by where they appear, so that states that differ only in names are one.
