@@ -242,6 +242,26 @@ async fn a_server_that_lists_no_keys_is_shown_without_its_locks() {
 }
 
 #[tokio::test]
+async fn a_broker_is_shown_once_however_many_servers_it_uses() {
+    let (first, second) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let store = format!("{},{}", first.store(), second.address());
+    let broker = Broker::on_store(&store, &[]).await;
+    let mut shown = status(&store, &[]);
+    eventually(SOON, "the broker is seen on both", async || {
+        shown = status(&store, &[]);
+        said(&shown).contains("2 of 2\n")
+    })
+    .await;
+    assert!(said(&shown).ends_with("brokers seen: 1\n"), "{shown:?}");
+    for command in [&["--dry-run"][..], &[]] {
+        let refused = run(&[&["shard", "adopt", "--store", &store], command].concat());
+        let text = said(&refused);
+        let reason = text.lines().find(|line| line.contains("not touched: brokers")).unwrap();
+        assert_eq!(reason.matches(&broker.address().to_string()).count(), 1, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_dry_run_says_what_adopting_does_and_which_locks_would_be_looked_for_elsewhere() {
     let (first, second) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
     let mut broker = Broker::on_store(&first.store(), &LONG).await;

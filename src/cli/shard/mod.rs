@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Subcommand};
 
 use super::environment;
+use super::lists::plain;
 use crate::config::{AdoptArgs, ShardArgs, StatusArgs, TraceOptions};
 use crate::output;
 use crate::store::ShardAddress;
@@ -102,5 +103,6 @@ fn reasons<'a>(reasons: impl Iterator<Item = (&'a ShardAddress, &'a str)>) -> St
             None => grouped.push((why, vec![shard.to_string()])),
         }
     }
-    grouped.into_iter().map(|(why, shards)| format!("{}: {why}\n", shards.join(", "))).collect()
+    // Some have words of a server's in them.
+    grouped.into_iter().map(|(why, shards)| format!("{}: {}\n", shards.join(", "), plain(why))).collect()
 }
