@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
+use tonic::Code;
 
 /// Locks stand for as long as a test takes, also those of a broker that has been stopped.
 const LONG: [&str; 4] = ["--default-ttl", "5m", "--max-ttl", "5m"];
@@ -302,7 +303,18 @@ async fn a_dry_run_says_what_adopting_does_and_which_locks_would_be_looked_for_e
     let mut stub = after.stub().await;
     let mut granted = Vec::new();
     for name in &names {
-        granted.extend(try_acquire(&mut stub, once(name)).await.unwrap());
+        // The broker is ready as soon as one of its two shards is.
+        eventually(SOON, "its shard answers", async || match try_acquire(&mut stub, once(name)).await {
+            Ok(answer) => {
+                granted.extend(answer);
+                true
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+                false
+            }
+        })
+        .await;
     }
     assert_eq!(granted.len(), elsewhere);
     assert!((1..20).contains(&elsewhere), "{elsewhere}");
