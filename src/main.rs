@@ -19,12 +19,11 @@ use lockbroker::cli::list::{self, ListArgs};
 use lockbroker::cli::observe::{self, ObserveArgs};
 use lockbroker::cli::revoke::{self, RevokeArgs};
 use lockbroker::cli::run::{self, RunArgs};
+use lockbroker::cli::shard::{self, ShardCommand};
 use lockbroker::cli::signals;
 use lockbroker::cli::waiters::{self, WaitersArgs};
 use lockbroker::cli::watch::{self, WatchArgs};
-use lockbroker::config::{
-    AdoptArgs, Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, ShardArgs, TraceOptions, TransportOptions,
-};
+use lockbroker::config::{Advertised, BrokerOptions, Config, ListenAddress, ServeArgs, TransportOptions};
 use lockbroker::metrics::Metrics;
 use lockbroker::output;
 use lockbroker::policy::Policy;
@@ -32,7 +31,7 @@ use lockbroker::reloaded::Reloaded;
 use lockbroker::server::{self, Admin, Listener, Listeners};
 use lockbroker::service::Service;
 use lockbroker::signal_mask::leave_signals_to_the_main_thread;
-use lockbroker::store::memcached::{self, BrokerNote, MemcachedSettings, MemcachedStore, Opened};
+use lockbroker::store::memcached::{BrokerNote, MemcachedSettings, MemcachedStore};
 use lockbroker::store::{LockStore, MemoryStore, Store};
 use lockbroker::telemetry::{self, Telemetry};
 use lockbroker::wake::WakeSocket;
@@ -87,16 +86,6 @@ enum Command {
     Shard(ShardCommand),
 }
 
-#[derive(Debug, Subcommand)]
-enum ShardCommand {
-    /// Open the shards by hand, where it is known that nobody holds a lock on them, instead of waiting
-    /// until the last lease must be over
-    Open(ShardArgs),
-    /// Make the shards belong to another list of servers, other weights or another --max-ttl: with all brokers
-    /// stopped, and every ttl and linger waited out. They grant locks at once
-    Adopt(AdoptArgs),
-}
-
 fn main() -> ExitCode {
     let code = start(environment::parse::<Cli>().command);
     output::stderr().flush();
@@ -138,7 +127,7 @@ async fn client(command: Command) -> ExitCode {
         Command::Revoke(args) => revoke::run(args).await,
         Command::Health(args) => health::run(args).await,
         Command::Bench(args) => bench::run(args).await,
-        Command::Shard(command) => shards(command).await.unwrap_or_else(|error| failure(&error)),
+        Command::Shard(command) => shard::run::<Cli>(command).await.unwrap_or_else(|error| failure(&error)),
         Command::Run(_) | Command::Elect(_) | Command::ExecBound(_) | Command::ExecWatch(_) | Command::Serve(_) => {
             unreachable!("`start` runs them itself")
         }
@@ -355,48 +344,6 @@ async fn serve_on(
             anyhow::bail!("stopped by a second signal before the last lock had gone")
         }
     }
-}
-
-/// Runs `lockbroker shard open` and `adopt`: prints a line for each shard.
-async fn shards(command: ShardCommand) -> anyhow::Result<ExitCode> {
-    let (args, force) = match &command {
-        ShardCommand::Open(args) => (args, false),
-        ShardCommand::Adopt(AdoptArgs { shards, force }) => (shards, *force),
-    };
-    let _telemetry = telemetry::init(&args.log, &TraceOptions::default(), None)?;
-    let settings = MemcachedSettings {
-        shards: args.shards().unwrap_or_else(|error| environment::exit::<Cli>(&error)).to_vec(),
-        max_ttl: args.max_ttl,
-        key_prefix: args.key_prefix.as_str().to_owned(),
-        allow_unsafe: args.allow_unsafe_store,
-        note: None,
-    };
-    let results: Vec<_> = match command {
-        ShardCommand::Open(_) => memcached::open(&settings)
-            .await
-            .into_iter()
-            .map(|(shard, opened)| {
-                let done = opened.map(|opened| match opened {
-                    Opened::Opened => "open",
-                    Opened::WasOpen => "was open already",
-                });
-                (shard, done)
-            })
-            .collect(),
-        ShardCommand::Adopt(_) => memcached::adopt(&settings, force)
-            .await
-            .into_iter()
-            .map(|(shard, done)| (shard, done.map(|()| "adopted")))
-            .collect(),
-    };
-    let failed = results.iter().filter(|(_, result)| result.is_err()).count();
-    let lines = results.into_iter().map(|(shard, result)| {
-        let result = result.map_or_else(|why| why, str::to_owned);
-        format!("{shard}: {result}\n")
-    });
-    let printed = output::print(&lines.collect::<String>());
-    anyhow::ensure!(failed == 0, "{failed} of {} shards are not open", settings.shards.len());
-    Ok(printed)
 }
 
 /// The signals that ask this process to stop: Ctrl-C and SIGTERM.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::common::ServerArgs;
-use super::lists::{Entry, Failed, Key, List, ShowArgs, as_seconds, ask, ask_any, plain, seconds};
+use super::lists::{Entry, Failed, Key, List, Row, ShowArgs, as_seconds, ask, ask_any, plain, seconds};
 use crate::client::Connector;
 use crate::proto::get_lock_response::State;
 use crate::proto::{ListLocksRequest, ListLocksResponse, LockInfo};
@@ -63,17 +63,19 @@ fn permit(lock: &LockInfo) -> String {
     lock.permit.map_or_else(|| "-".to_owned(), |permit| permit.to_string())
 }
 
-impl Entry for LockInfo {
+impl Row for LockInfo {
     const COLUMNS: &'static [&'static str] = &["NAME", "PERMIT", "STATE", "OWNER", "HELD FOR", "EXPIRES", "TOKEN"];
-
-    fn key(&self) -> Key {
-        [self.name.clone(), self.etag.clone(), permit(self)]
-    }
 
     fn cells(&self) -> Vec<String> {
         let token = if self.fencing_token == 0 { "-".to_owned() } else { self.fencing_token.to_string() };
         let (held_for, expires) = (seconds(self.held_for), seconds(self.free_within));
         vec![plain(&self.name), permit(self), state(self).to_owned(), plain(&self.owner), held_for, expires, token]
+    }
+}
+
+impl Entry for LockInfo {
+    fn key(&self) -> Key {
+        [self.name.clone(), self.etag.clone(), permit(self)]
     }
 
     fn json(&self) -> Value {

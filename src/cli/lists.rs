@@ -53,15 +53,19 @@ pub(super) enum Failed {
 /// The thing by which an entry is known again.
 pub(super) type Key = [String; 3];
 
-/// An entry of a list.
-pub(super) trait Entry {
+/// A line of a table.
+pub(super) trait Row {
     /// The heads of the columns.
     const COLUMNS: &'static [&'static str];
 
-    /// Returns what stays the same for as long as the entry does. Others may have the same.
-    fn key(&self) -> Key;
     /// Returns a cell for each column.
     fn cells(&self) -> Vec<String>;
+}
+
+/// An entry of a list.
+pub(super) trait Entry: Row {
+    /// Returns what stays the same for as long as the entry does. Others may have the same.
+    fn key(&self) -> Key;
     fn json(&self) -> Value;
 }
 
@@ -174,12 +178,12 @@ fn lines<E: Entry>(entries: &[E]) -> String {
 }
 
 /// Returns the entries under the heads of their columns; as many as there are `rows` for, and how many are left out.
-fn table<E: Entry>(entries: &[E], rows: Option<usize>) -> String {
+pub(super) fn table<R: Row>(entries: &[R], rows: Option<usize>) -> String {
     let shown = rows.map_or(entries.len(), |rows| rows.saturating_sub(3)).min(entries.len());
-    let head = E::COLUMNS.iter().map(|&name| name.to_owned()).collect();
-    let lines: Vec<Vec<String>> = std::iter::once(head).chain(entries[..shown].iter().map(E::cells)).collect();
+    let head = R::COLUMNS.iter().map(|&name| name.to_owned()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(entries[..shown].iter().map(R::cells)).collect();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..E::COLUMNS.len()).map(width).collect();
+    let widths: Vec<usize> = (0..R::COLUMNS.len()).map(width).collect();
     let mut text = String::new();
     for line in &lines {
         let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();

@@ -1,4 +1,5 @@
-//! The commands of the command line that are clients of a broker, and how they read their arguments.
+//! The commands of the command line that are clients of a broker, those that look after its servers, and how they read their
+//! arguments.
 
 pub mod bench;
 pub mod bound;
@@ -14,6 +15,7 @@ pub mod observe;
 mod processes;
 pub mod revoke;
 pub mod run;
+pub mod shard;
 pub mod signals;
 mod supervise;
 pub mod waiters;

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::common::ServerArgs;
-use super::lists::{Entry, Failed, Key, List, ShowArgs, as_seconds, ask, plain, seconds};
+use super::lists::{Entry, Failed, Key, List, Row, ShowArgs, as_seconds, ask, plain, seconds};
 use crate::client::Connector;
 use crate::lock::MAX_PERMITS;
 use crate::proto::lock_spec::Mode;
@@ -117,17 +117,19 @@ fn wants(waiter: &WaiterInfo) -> String {
     wants
 }
 
-impl Entry for Waiting {
+impl Row for Waiting {
     const COLUMNS: &'static [&'static str] = &["NAME", "PLACE", "WANTS", "OWNER", "WAITED", "BROKER"];
-
-    fn key(&self) -> Key {
-        [self.waiter.name.clone(), self.broker.clone(), self.waiter.owner.clone()]
-    }
 
     fn cells(&self) -> Vec<String> {
         let WaiterInfo { name, position, owner, waited_for, .. } = &self.waiter;
         let (place, wants) = (position.to_string(), wants(&self.waiter));
         vec![plain(name), place, wants, plain(owner), seconds(*waited_for), plain(&self.broker)]
+    }
+}
+
+impl Entry for Waiting {
+    fn key(&self) -> Key {
+        [self.waiter.name.clone(), self.broker.clone(), self.waiter.owner.clone()]
     }
 
     fn json(&self) -> Value {

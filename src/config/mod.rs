@@ -300,8 +300,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// The flags of `lockbroker shard open` and `adopt`. `--max-ttl` is part of the topology that they write, and
-/// `--key-prefix` says where: both as the brokers have them.
+/// The flags of `lockbroker shard open`, `adopt` and `status`. `--max-ttl` is part of the topology that they write or compare,
+/// and `--key-prefix` says where: both as the brokers have them.
 #[derive(Debug, Clone, Args)]
 pub struct ShardArgs {
     /// The shards, all of them, as the brokers have them: `memcached://host:port[=weight],…`
@@ -336,6 +336,23 @@ pub struct AdoptArgs {
     /// Adopt them although brokers have been seen there: a broker that is killed is seen for 15 s more
     #[arg(long)]
     pub force: bool,
+
+    /// Change nothing, and show what would be done: what each server is and would become, which brokers are in the way,
+    /// and how many locks would belong on another server
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Flags of `shard status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The shards to look at.
+    #[command(flatten)]
+    pub shards: ShardArgs,
+
+    /// Write a line of JSON for each server, and one for the summary
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl ServeArgs {

@@ -59,6 +59,7 @@ mod security_page;
 mod server;
 mod servers;
 mod session;
+mod shard_status;
 mod silence;
 mod sockets;
 mod stopped;

@@ -41,7 +41,7 @@ pub use env::Env;
 pub use epoch::Distrust;
 pub use link::{Dialled, LinkId, Process, Unreached};
 pub use phase::{FOREIGN, first_token};
-pub use placement::fingerprint;
+pub use placement::{Placement, fingerprint};
 pub use presence::{LIVES, PLACES};
 pub use protocol::Watcher;
 pub use topology::Topology;
@@ -57,7 +57,6 @@ pub mod machine {
 
 use health::ShardHealth;
 use job::{Job, Op};
-use placement::Placement;
 use server::Shard;
 use state_item::Witness;
 

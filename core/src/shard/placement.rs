@@ -8,24 +8,25 @@ use super::Member;
 use super::state_item::FINGERPRINTS;
 use crate::lock::LockName;
 
-/// The shards with their weights. Changing how it places a name changes who guards it: two brokers that
+/// The shards with their weights: it puts each name on one of them. Changing how it places a name changes who guards it: two brokers that
 /// disagree would grant the same lock twice. So the hash (XXH3, fixed by its specification), the
 /// formula and the logarithm (in software, the same on every platform) are fixed for all time.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Placement {
+pub struct Placement {
     /// The hash seed and the weight of each shard.
     shards: Vec<(u64, f64)>,
 }
 
 impl Placement {
-    pub(crate) fn new(shards: &[Member]) -> Placement {
+    /// Makes the placement on these shards; at least one, each once, in any order.
+    pub fn new(shards: &[Member]) -> Placement {
         let shards = shards.iter().map(|shard| (xxh3_64(shard.address.as_bytes()), f64::from(shard.weight)));
         Placement { shards: shards.collect() }
     }
 
     /// Returns the index of the shard that guards `name`: weighted rendezvous hashing, by which every shard draws a
     /// number for the name and the greatest one wins, the heavier shards drawing greater numbers.
-    pub(crate) fn shard_of(&self, name: &LockName) -> usize {
+    pub fn shard_of(&self, name: &LockName) -> usize {
         let draw = |&(seed, weight): &(u64, f64)| {
             let hash = xxh3_64_with_seed(name.as_str().as_bytes(), seed);
             // The upper 53 bits, made a number strictly between 0 and 1.

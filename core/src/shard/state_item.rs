@@ -75,6 +75,11 @@ impl Generation {
         (1..GENERATIONS).contains(&number).then_some(Generation(number as u32))
     }
 
+    /// Returns the number: 1 to 99,999.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
     /// Returns the next one. Returns none after 99,999.
     pub fn next(self) -> Option<Generation> {
         Generation::new(u64::from(self.0) + 1)

@@ -46,9 +46,14 @@ pub(super) enum DumpError {
     /// It will soon: its table grows, or it shows its keys to somebody else. It has shown none here.
     #[error("it shows its keys to nobody now: {0}")]
     Busy(String),
-    /// It never will. Says which flag forbids it.
-    #[error("it does not show its keys: {0}")]
-    Forbidden(&'static str),
+    /// It never will.
+    #[error("it does not show its keys: {mend}")]
+    Forbidden {
+        /// The flag of its that forbids it.
+        flag: &'static str,
+        /// Says what mends it.
+        mend: &'static str,
+    },
     /// The connection broke, or what answers is no memcached.
     #[error(transparent)]
     Broken(#[from] Error),
@@ -198,10 +203,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Lines<S> {
 /// Reads the line by which a server says that it shows no keys.
 fn refusal(line: &[u8]) -> DumpError {
     match line {
-        b"ERROR metadump not allowed" => DumpError::Forbidden("start it without -X (remove the line -X)"),
-        b"CLIENT_ERROR lru crawler disabled" => {
-            DumpError::Forbidden("start it without -o no_lru_crawler (remove it from the line -o)")
+        b"ERROR metadump not allowed" => {
+            DumpError::Forbidden { flag: "-X", mend: "start it without -X (remove the line -X)" }
         }
+        b"CLIENT_ERROR lru crawler disabled" => DumpError::Forbidden {
+            flag: "-o no_lru_crawler",
+            mend: "start it without -o no_lru_crawler (remove it from the line -o)",
+        },
         b"ERROR locked try again later" => DumpError::Busy("its table grows".to_owned()),
         busy if busy.starts_with(b"BUSY") => DumpError::Busy(String::from_utf8_lossy(busy).into_owned()),
         _ => DumpError::Broken(odd(line)),
@@ -303,7 +311,7 @@ mod tests {
             [("ERROR metadump not allowed", "-X"), ("CLIENT_ERROR lru crawler disabled", "-o no_lru_crawler")]
         {
             match ask("", STATS, &format!("{line}\r\n"), 99).await.unwrap_err() {
-                DumpError::Forbidden(why) => assert!(why.contains(flag), "{why}"),
+                DumpError::Forbidden { flag: named, mend } => assert!(named == flag && mend.contains(flag), "{mend}"),
                 other => panic!("{other}"),
             }
         }

@@ -1,6 +1,7 @@
 //! Lists the locks of all shards, each on connections of its own, made when somebody asks. So a list holds up no lock.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::store::listing::{CHUNK, Chunk, ChunkSender, ListError, Listed, Lister
 use crate::store::{ItemState, Label, ShardAddress, StoreError};
 
 /// The longest time until the first locks are there, waiting for others' lists included.
-const LONGEST: Duration = Duration::from_secs(20);
+pub(super) const LONGEST: Duration = Duration::from_secs(20);
 /// All labels of a chunk are asked for before an answer is read, so questions and answers must have room on the way: 40 KiB each
 /// with the longest names.
 const _: () = assert!(CHUNK <= 250);
@@ -168,19 +169,12 @@ impl Shared {
             return Err(away(Cause::StoreRefused, &why).into());
         }
         let before = self.state(&mut connection).await.map_err(|(cause, why)| away(cause, &why))?;
-        let dump = || async {
-            let mut lines = Lines::new(TcpStream::connect(address).await?);
-            let take = |found| {
-                let of = Of { shard: number, beside_permits: false, found };
-                wanted.lock().unwrap_or_else(PoisonError::into_inner).add(of);
-            };
-            lines.dump(pattern, take).await
+        let take = |found| {
+            let of = Of { shard: number, beside_permits: false, found };
+            wanted.lock().unwrap_or_else(PoisonError::into_inner).add(of);
         };
-        // One that is busy has shown no lock, so nothing is taken twice.
-        let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
-        let dumped = dump.retry(pauses.with_max_times(TRIES)).when(|error| matches!(error, DumpError::Busy(_))).await;
-        let time = dumped.map_err(|error| match error {
-            DumpError::Forbidden(_) => ListError::Refused { why: format!("memcached {shard}: {error}").into() },
+        let time = dump_locks(address, pattern, take).await.map_err(|error| match error {
+            DumpError::Forbidden { .. } => ListError::Refused { why: format!("memcached {shard}: {error}").into() },
             error => ListError::Store(broken(&error)),
         })?;
         let said = connection.exchange(&self.wire, &[protocol::witness()]).await.map_err(|error| broken(&error))?;
@@ -214,6 +208,19 @@ impl Shared {
             }
         }
     }
+}
+
+/// Asks a server for all locks that `pattern` means, on a connection of its own, and gives each to `take` once. One that shows
+/// its keys to nobody now is asked again for some four seconds.
+pub(super) async fn dump_locks(
+    address: SocketAddr,
+    pattern: &Pattern,
+    take: impl Fn(Found),
+) -> Result<ServerTime, DumpError> {
+    let dump = || async { Lines::new(TcpStream::connect(address).await?).dump(pattern, &take).await };
+    // One that is busy has shown no lock, so nothing is taken twice.
+    let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
+    dump.retry(pauses.with_max_times(TRIES)).when(|error| matches!(error, DumpError::Busy(_))).await
 }
 
 impl Dump {

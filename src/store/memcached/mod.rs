@@ -15,6 +15,8 @@ mod opening;
 mod outside;
 mod presence;
 mod server;
+mod status;
+mod survey;
 mod wire;
 mod words;
 
@@ -35,7 +37,8 @@ use lockbroker_core::shard::{
 use tokio::sync::watch;
 
 pub use opening::{Opened, adopt, open};
-pub use presence::BrokerNote;
+pub use presence::{BrokerNote, SeenBroker};
+pub use status::{Count, ReportedState, ShardReport, Standing, Uncounted, rehearse, status};
 
 use self::board::Board;
 use self::connection::Connection;

@@ -1,8 +1,9 @@
 //! Lines of the log about shards.
 
-use lockbroker_core::shard::{FOREIGN, News, Topology};
+use lockbroker_core::shard::{News, Topology};
 
 use super::server::ServerFacts;
+use super::words;
 use crate::store::ShardAddress;
 
 /// The difference between memcached's wall clock and ours, in seconds, from which on operators should know of it.
@@ -37,8 +38,7 @@ pub(super) fn log(shard: &ShardAddress, news: &News) {
 
 /// Logs that a shard belongs to others, and with which flags they have it, if they have left that there.
 pub(super) fn log_foreign(shard: &ShardAddress, theirs: Option<&Topology>) {
-    let theirs = theirs.map_or(String::new(), |theirs| format!(". Theirs is `{theirs}`"));
-    tracing::error!(%shard, "memcached is not used: {FOREIGN}{theirs}");
+    tracing::error!(%shard, "memcached is not used: {}", words::foreign(theirs));
 }
 
 /// Logs what is worth knowing of a server that is met for the first time.

@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use lockbroker_core::command::{Command, Reply};
-use lockbroker_core::shard::state_item::{Epoch, Generation, Stamp, StateItem, Unusable, Witness};
-use lockbroker_core::shard::{LIVES, PLACES, Topology, fingerprint, first_token, protocol};
+use lockbroker_core::shard::state_item::{Epoch, Generation, Stamp, StateItem, Witness};
+use lockbroker_core::shard::{LIVES, Topology, fingerprint, first_token, protocol};
 use rand::RngExt;
 
 use super::connection::Connection;
 use super::outside::wall_micros;
-use super::server::dial;
+use super::presence::SeenBroker;
+use super::survey::{Reached, Survey, Unread, exchange, reach, survey};
 use super::wire::Wire;
-use super::{MemcachedSettings, ShardAddress, presence};
+use super::{MemcachedSettings, ShardAddress};
 use crate::lock::FencingToken;
 
-/// The number of places for brokers' notes that one exchange looks at.
-const LOOKED_AT_ONCE: usize = 512;
 /// The number of brokers that a message names.
 const MAX_SHOWN: usize = 10;
 
@@ -45,25 +43,24 @@ pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Ope
     let wire = &Wire::new(&settings.key_prefix);
     let ours = fingerprint(&settings.members(), settings.max_ttl);
     let reached = reach(settings, wire).await;
-    let contradicts = |found: &Result<(Connection, StateItem), String>| match found {
-        Ok((_, StateItem::Shows { fingerprint, .. })) => *fingerprint != ours,
-        Ok((_, StateItem::Unusable { .. })) => true,
-        _ => false,
-    };
-    let contradicted = reached.iter().any(contradicts);
-    let states = reached.iter().filter_map(|found| found.as_ref().ok()).map(|(_, state)| *state);
-    let generation = highest_generation(states).unwrap_or(Generation::FIRST);
+    let states = || reached.iter().filter_map(|found| found.as_ref().ok()).map(|reached| reached.state);
+    let contradicted = states().any(|state| match state {
+        StateItem::Shows { fingerprint, .. } => fingerprint != ours,
+        StateItem::Unusable { .. } => true,
+        StateItem::Missing => false,
+    });
+    let generation = highest_generation(states()).unwrap_or(Generation::FIRST);
     let mut results = Vec::new();
     for (shard, found) in settings.shards.iter().zip(reached) {
         let result = match found {
-            Err(why) => Err(why),
-            Ok((_, StateItem::Unusable { why, .. })) => Err(format!("not touched: {why}")),
+            Err(unread) => Err(unread.to_string()),
+            Ok(Reached { state: StateItem::Unusable { why, .. }, .. }) => Err(format!("not touched: {why}")),
             Ok(_) if contradicted => {
                 Err("not touched: a shard belongs to brokers with another list of servers, other weights or another \
                      --max-ttl, or to another version (use the brokers' own, or `lockbroker shard adopt`)"
                     .to_owned())
             }
-            Ok((connection, state)) => open_one(connection, wire, fresh(generation), ours, state).await,
+            Ok(Reached { connection, state, .. }) => open_one(connection, wire, fresh(generation), ours, state).await,
         };
         results.push((shard.clone(), result));
     }
@@ -94,75 +91,64 @@ fn highest_generation(states: impl Iterator<Item = StateItem>) -> Option<Generat
 pub async fn adopt(settings: &MemcachedSettings, force: bool) -> Vec<(ShardAddress, Result<(), String>)> {
     let wire = &Wire::new(&settings.key_prefix);
     let ours = &Topology { members: settings.members(), max_ttl: settings.max_ttl };
-    let mut surveys = Vec::new();
-    for found in reach(settings, wire).await {
-        surveys.push(match found {
-            Ok((connection, state)) => survey(connection, wire, state).await,
-            Err(why) => Err(why),
-        });
-    }
-    let surveyed = || surveys.iter().filter_map(|survey| survey.as_ref().ok());
-    let highest = surveyed().map(|survey| survey.token).max().unwrap_or(0);
-    let brokers: BTreeMap<_, _> =
-        surveyed().flat_map(|survey| &survey.brokers).map(|broker| (broker.id, broker.clone())).collect();
-    let running = (!force && !brokers.is_empty()).then(|| still_running(brokers.into_values().collect()));
-    let all_reached = surveys.iter().all(Result::is_ok);
-    let last = highest_generation(surveyed().map(|survey| survey.state));
-    let generation = last.map_or(Some(Generation::FIRST), Generation::next);
+    let surveys = survey(settings, wire).await;
+    let plans = plan(&surveys, force);
     let mut results = Vec::new();
-    for (shard, survey) in settings.shards.iter().zip(surveys) {
-        let result = match (survey, first_token(wall_micros(), highest), generation) {
-            (Err(why), ..) => Err(why),
-            (Ok(_), ..) if !all_reached => Err("not touched: another shard was not to be had".to_owned()),
-            (Ok(_), ..) if let Some(running) = &running => Err(running.clone()),
-            (Ok(_), None, _) => Err(WRONG_CLOCK.to_owned()),
-            (Ok(_), _, None) => Err(LAST_GENERATION.to_owned()),
-            (Ok(survey), Some(start), Some(generation)) => {
-                adopt_one(survey, wire, fresh(generation), ours, start).await
-            }
+    for ((shard, survey), next) in settings.shards.iter().zip(surveys).zip(plans) {
+        let result = match (survey, next) {
+            (_, Err(why)) => Err(why),
+            (Err(unread), _) => Err(unread.to_string()),
+            (Ok(survey), Ok(next)) => adopt_one(survey.reached, wire, fresh(next.generation), ours, next.start).await,
         };
         results.push((shard.clone(), result));
     }
     results
 }
 
-/// A shard before it is adopted.
-struct Survey {
-    connection: Connection,
-    state: StateItem,
-    /// The highest token that it has given.
-    token: u64,
-    brokers: Vec<presence::Seen>,
+/// The beginning of a shard that is adopted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Next {
+    pub(super) generation: Generation,
+    /// Its tokens come after this one.
+    start: u64,
 }
 
-/// Returns the highest token of an epoch; 0 if it has none.
-async fn highest_token(connection: &mut Connection, wire: &Wire, epoch: Epoch) -> Result<u64, String> {
-    let responses = exchange(connection, wire, vec![protocol::highest_token(epoch)]).await?;
-    let token = protocol::read_fence(&responses[0]).map_err(|error| error.to_string())?;
-    Ok(token.map_or(0, FencingToken::get))
-}
-
-/// Reads a shard's highest token, and the brokers that have noted themselves there: adopting depends on both.
-async fn survey(mut connection: Connection, wire: &Wire, state: StateItem) -> Result<Survey, String> {
-    let token = match state {
-        StateItem::Missing => 0,
-        StateItem::Shows { stamp: Stamp { epoch, .. }, .. }
-        | StateItem::Unusable { why: Unusable::Older { epoch, .. }, .. } => {
-            highest_token(&mut connection, wire, epoch).await?
-        }
-        StateItem::Unusable { why, .. } => return Err(format!("not touched: {why}")),
+/// Says for each shard what adopting makes of it, or why it is not touched.
+pub(super) fn plan(surveys: &[Result<Survey, Unread>], force: bool) -> Vec<Result<Next, String>> {
+    let adoptable = |survey: &'_ Result<Survey, Unread>| match survey {
+        Err(unread) => Err(unread.to_string()),
+        Ok(survey) => survey.unusable().map_or(Ok(()), |why| Err(format!("not touched: {why}"))),
     };
-    let mut brokers = Vec::new();
-    let places: Vec<u16> = (0..PLACES).collect();
-    for places in places.chunks(LOOKED_AT_ONCE) {
-        let looks = places.iter().map(|place| protocol::look_for_broker(*place)).collect();
-        brokers.extend(exchange(&mut connection, wire, looks).await?.iter().filter_map(presence::read));
+    let adoptable: Vec<_> = surveys.iter().map(adoptable).collect();
+    let surveyed = || surveys.iter().zip(&adoptable).filter(|(_, adoptable)| adoptable.is_ok());
+    let surveyed = || surveyed().filter_map(|(survey, _)| survey.as_ref().ok());
+    let highest = surveyed().filter_map(|survey| survey.token).map(FencingToken::get).max().unwrap_or(0);
+    // Each is named once: it has a note of its own on each shard.
+    let mut brokers: BTreeMap<&str, &SeenBroker> = BTreeMap::new();
+    for broker in surveyed().flat_map(|survey| &survey.brokers) {
+        let seen = brokers.entry(broker.note()).or_insert(broker);
+        if broker.seconds_ago < seen.seconds_ago {
+            *seen = broker;
+        }
     }
-    Ok(Survey { connection, state, token, brokers })
+    let running = (!force && !brokers.is_empty()).then(|| still_running(brokers.into_values().collect()));
+    let all_reached = adoptable.iter().all(Result::is_ok);
+    let last = highest_generation(surveyed().map(|survey| survey.reached.state));
+    let generation = last.map_or(Some(Generation::FIRST), Generation::next);
+    let start = first_token(wall_micros(), highest);
+    let next = |adoptable| match (adoptable, start, generation) {
+        (Err(why), ..) => Err(why),
+        (Ok(()), ..) if !all_reached => Err("not touched: another shard was not to be had".to_owned()),
+        (Ok(()), ..) if let Some(running) = &running => Err(running.clone()),
+        (Ok(()), None, _) => Err(WRONG_CLOCK.to_owned()),
+        (Ok(()), _, None) => Err(LAST_GENERATION.to_owned()),
+        (Ok(()), Some(start), Some(generation)) => Ok(Next { generation, start }),
+    };
+    adoptable.iter().cloned().map(next).collect()
 }
 
 /// Lists the brokers that are in the way of adopting shards.
-fn still_running(brokers: Vec<presence::Seen>) -> String {
+fn still_running(brokers: Vec<&SeenBroker>) -> String {
     let lives = LIVES;
     let shown: Vec<_> = brokers.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
     let more = if brokers.len() > MAX_SHOWN { "; and others" } else { "" };
@@ -173,8 +159,8 @@ fn still_running(brokers: Vec<presence::Seen>) -> String {
     )
 }
 
-async fn adopt_one(survey: Survey, wire: &Wire, stamp: Stamp, ours: &Topology, start: u64) -> Result<(), String> {
-    let Survey { mut connection, state, .. } = survey;
+async fn adopt_one(reached: Reached, wire: &Wire, stamp: Stamp, ours: &Topology, start: u64) -> Result<(), String> {
+    let Reached { mut connection, state, .. } = reached;
     // Before S, for brokers of the old topology, which read whose the shard is. Without memory for the words it is adopted too.
     connection.exchange(wire, &[protocol::note_topology(ours)]).await.map_err(|error| error.to_string())?;
     // The tokens first: once its state shows, the shard is open.
@@ -192,27 +178,6 @@ async fn adopt_one(survey: Survey, wire: &Wire, stamp: Stamp, ours: &Topology, s
         Some(Err(error)) => Err(error.to_string()),
         _ => Err("a broker set it up meanwhile: stop all brokers first".to_owned()),
     }
-}
-
-/// Connects to every shard and reads its state.
-async fn reach(settings: &MemcachedSettings, wire: &Wire) -> Vec<Result<(Connection, StateItem), String>> {
-    let mut reached = Vec::new();
-    for shard in &settings.shards {
-        reached.push(match dial(shard, None).await {
-            Ok((connection, _, facts)) => match facts.refusal(settings.allow_unsafe) {
-                None => look(connection, wire).await,
-                Some(why) => Err(format!("cannot keep locks: {why}")),
-            },
-            Err(unreached) => Err(unreached.why.to_string()),
-        });
-    }
-    reached
-}
-
-async fn look(mut connection: Connection, wire: &Wire) -> Result<(Connection, StateItem), String> {
-    let responses = exchange(&mut connection, wire, vec![protocol::probe()]).await?;
-    let state = protocol::read_state(&responses[0]).map_err(|error| error.to_string())?;
-    Ok((connection, state))
 }
 
 async fn open_one(
@@ -246,13 +211,4 @@ async fn open_one(
 /// Returns a stamp that nobody has used before.
 fn fresh(generation: Generation) -> Stamp {
     Stamp { epoch: Epoch::from_random(rand::rng().random()), generation }
-}
-
-/// Exchanges commands for answers, where one refusal spoils all.
-async fn exchange(connection: &mut Connection, wire: &Wire, batch: Vec<Command>) -> Result<Vec<Reply>, String> {
-    let said = connection.exchange(wire, &batch).await.map_err(|error| error.to_string())?;
-    match said.iter().find(|said| matches!(said, Reply::Refused(_))) {
-        Some(_) => Err("it refused: it may have no memory left".to_owned()),
-        None => Ok(said),
-    }
 }

@@ -1,6 +1,6 @@
 //! Notes that brokers leave on every shard, as operators' commands read them.
 
-use lockbroker_core::command::{Cas, Left, Reply, Shown, Value};
+use lockbroker_core::command::{Left, Reply, Shown, Value};
 use lockbroker_core::shard::LIVES;
 use lockbroker_core::shard::state_item::FORMAT;
 
@@ -26,30 +26,41 @@ impl BrokerNote {
     }
 }
 
-/// A broker that has noted itself.
+/// A broker that has noted itself on a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) id: u64,
+pub struct SeenBroker {
     note: String,
-    seconds_ago: u32,
+    /// The time since it has noted itself, in seconds: up to 15.
+    pub seconds_ago: u32,
 }
 
-impl std::fmt::Display for Seen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl SeenBroker {
+    /// Returns its version, and its machine and addresses. None if the note is not a broker's.
+    pub fn version_and_place(&self) -> Option<(&str, &str)> {
         let mut words = self.note.splitn(3, ' ');
-        let (format, version, place) = (words.next(), words.next(), words.next());
-        match (format, version, place) {
-            (Some(_), Some(version), Some(place)) => write!(f, "lockbroker {version} at {place}")?,
-            _ => write!(f, "{:?}", self.note)?,
+        let _format = words.next()?;
+        Some((words.next()?, words.next()?))
+    }
+
+    /// Returns the whole note, as somebody has written it: up to 200 characters.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+}
+
+impl std::fmt::Display for SeenBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.version_and_place() {
+            Some((version, place)) => write!(f, "lockbroker {version} at {place}")?,
+            None => write!(f, "{:?}", self.note)?,
         }
         write!(f, ", {} s ago", self.seconds_ago)
     }
 }
 
 /// Reads what a look at one place found.
-pub(super) fn read(reply: &Reply) -> Option<Seen> {
-    let Reply::Done(Shown { cas: Some(Cas(id)), left: Some(Left::Seconds(left)), value: Some(value), .. }) = reply
-    else {
+pub(super) fn read(reply: &Reply) -> Option<SeenBroker> {
+    let Reply::Done(Shown { left: Some(Left::Seconds(left)), value: Some(value), .. }) = reply else {
         return None;
     };
     let text = match value {
@@ -57,7 +68,7 @@ pub(super) fn read(reply: &Reply) -> Option<Seen> {
         Value::Number(number) => number.to_string(),
     };
     let note = text.chars().take(MAX_BYTES).filter(|c| !c.is_control()).collect();
-    Some(Seen { id: *id, note, seconds_ago: LIVES.saturating_sub(*left) })
+    Some(SeenBroker { note, seconds_ago: LIVES.saturating_sub(*left) })
 }
 
 #[cfg(test)]

@@ -3,11 +3,17 @@
 
 use lockbroker_core::command::{Command, Reply};
 use lockbroker_core::shard::state_item::StateItem;
-use lockbroker_core::shard::{Topology, protocol};
+use lockbroker_core::shard::{FOREIGN, Topology, protocol};
 
 use super::ShardAddress;
 use super::server::dial;
 use super::wire::Wire;
+
+/// Says that a shard belongs to others, and with which flags they have it, if that is known.
+pub(super) fn foreign(theirs: Option<&Topology>) -> String {
+    let theirs = theirs.map_or(String::new(), |theirs| format!(". Theirs is `{theirs}`"));
+    format!("{FOREIGN}{theirs}")
+}
 
 /// Leaves a topology on a server, unless it is there. A failure costs no more than the words.
 pub(super) async fn leave(server: &ShardAddress, wire: &Wire, topology: &Topology) {

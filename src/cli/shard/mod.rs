@@ -1,0 +1,108 @@
+//! `lockbroker shard`: opens and adopts the memcached servers that keep the locks, and shows what they are.
+
+mod rehearsal;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Subcommand};
+
+use super::environment;
+use super::lists::plain;
+use crate::config::{AdoptArgs, ShardArgs, StatusArgs, TraceOptions};
+use crate::output;
+use crate::store::ShardAddress;
+use crate::store::memcached::{self, MemcachedSettings, Opened};
+use crate::telemetry;
+
+/// The commands for the servers.
+#[derive(Debug, Subcommand)]
+pub enum ShardCommand {
+    /// Open the shards by hand, where it is known that nobody holds a lock on them, instead of waiting
+    /// until the last lease must be over
+    Open(ShardArgs),
+    /// Make the shards belong to another list of servers, other weights or another --max-ttl: with all brokers
+    /// stopped, and every ttl and linger waited out. They grant locks at once
+    #[command(
+        after_help = "Exit codes: 0 all shards are adopted, or with --dry-run would be now; 1 not so, and a line for each \
+                      says why; 74 the answer cannot be written; 2 wrong usage."
+    )]
+    Adopt(AdoptArgs),
+    /// Show what the servers are, how many locks stand on each, and which brokers use them. Changes nothing
+    #[command(after_help = "STATE is one of\n  \
+                            open            grants locks\n  \
+                            closed          in quarantine: nobody grants locks there\n  \
+                            no-state        new, or has lost its memory, and no broker has met it since\n  \
+                            other-topology  belongs to another list of servers, other weights or another --max-ttl\n  \
+                            other-version   set up by a version of lockbroker that keeps locks in another way\n  \
+                            unreadable      somebody else uses the keys in which its state belongs, or it is no memcached\n  \
+                            refused         cannot keep locks, or may lose them and --allow-unsafe-store is missing\n  \
+                            unreachable     does not answer\n\n\
+                            Exit codes: 0 every server is open; 1 one is not, whatever else it is; 74 the answer cannot be \
+                            written; 2 wrong usage. Locks that cannot be counted, as with -X, change nothing of that.")]
+    Status(StatusArgs),
+}
+
+/// Runs the command. `C` is the whole command line, in whose words wrong usage is told.
+///
+/// # Errors
+/// Fails if a shard is not, or would not be, what it is to be, after all lines are printed.
+pub async fn run<C: CommandFactory>(command: ShardCommand) -> anyhow::Result<ExitCode> {
+    let args = match &command {
+        ShardCommand::Open(shards)
+        | ShardCommand::Adopt(AdoptArgs { shards, .. })
+        | ShardCommand::Status(StatusArgs { shards, .. }) => shards,
+    };
+    let _telemetry = telemetry::init(&args.log, &TraceOptions::default(), None)?;
+    let settings = MemcachedSettings {
+        shards: args.shards().unwrap_or_else(|error| environment::exit::<C>(&error)).to_vec(),
+        max_ttl: args.max_ttl,
+        key_prefix: args.key_prefix.as_str().to_owned(),
+        allow_unsafe: args.allow_unsafe_store,
+        note: None,
+    };
+    match command {
+        ShardCommand::Open(_) => {
+            let opened = memcached::open(&settings).await.into_iter().map(|(shard, opened)| {
+                let done = opened.map(|opened| match opened {
+                    Opened::Opened => "open",
+                    Opened::WasOpen => "was open already",
+                });
+                (shard, done)
+            });
+            show(opened.collect())
+        }
+        ShardCommand::Adopt(AdoptArgs { force, dry_run: true, .. }) => rehearsal::run(&settings, force).await,
+        ShardCommand::Adopt(AdoptArgs { force, .. }) => {
+            let adopted = memcached::adopt(&settings, force).await.into_iter();
+            show(adopted.map(|(shard, done)| (shard, done.map(|()| "adopted"))).collect())
+        }
+        ShardCommand::Status(StatusArgs { json, .. }) => status::run(&settings, json).await,
+    }
+}
+
+/// Prints a line for each shard.
+fn show(results: Vec<(ShardAddress, Result<&str, String>)>) -> anyhow::Result<ExitCode> {
+    let failed = results.iter().filter(|(_, result)| result.is_err()).count();
+    let all = results.len();
+    let lines = results.into_iter().map(|(shard, result)| {
+        let result = result.map_or_else(|why| why, str::to_owned);
+        format!("{shard}: {result}\n")
+    });
+    let printed = output::print(&lines.collect::<String>());
+    anyhow::ensure!(failed == 0, "{failed} of {all} shards are not open");
+    Ok(printed)
+}
+
+/// Returns a line for each reason, behind the servers that have it.
+fn reasons<'a>(reasons: impl Iterator<Item = (&'a ShardAddress, &'a str)>) -> String {
+    let mut grouped: Vec<(&str, Vec<String>)> = Vec::new();
+    for (shard, why) in reasons {
+        match grouped.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, shards)) => shards.push(shard.to_string()),
+            None => grouped.push((why, vec![shard.to_string()])),
+        }
+    }
+    // Some have words of a server's in them.
+    grouped.into_iter().map(|(why, shards)| format!("{}: {}\n", shards.join(", "), plain(why))).collect()
+}

@@ -1,0 +1,78 @@
+//! `lockbroker shard adopt --dry-run`: shows what adopting would do, and does none of it.
+
+use std::process::ExitCode;
+
+use super::reasons;
+use super::status::{brokers_seen, but_for, counted, generation, table_of_brokers, why_uncounted, word};
+use crate::cli::lists::{Row, table};
+use crate::output;
+use crate::store::memcached::{self, MemcachedSettings, ShardReport, Standing};
+
+/// A server, and what it would become.
+struct Rehearsed {
+    report: ShardReport,
+    becomes: String,
+}
+
+/// Shows what each server is and would become.
+pub(super) async fn run(settings: &MemcachedSettings, force: bool) -> anyhow::Result<ExitCode> {
+    let (mut reports, mut rows, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
+    for (report, next) in memcached::rehearse(settings, force).await {
+        let becomes = match next {
+            Ok(generation) => format!("open, generation {generation}"),
+            Err(why) => {
+                refusals.push((report.shard.clone(), why));
+                "not touched".to_owned()
+            }
+        };
+        reports.push(report.clone());
+        rows.push(Rehearsed { report, becomes });
+    }
+    let mut text = table(&rows, None);
+    let refused = refusals.iter().map(|(shard, why)| (shard, &**why));
+    let uncounted = reports.iter().filter_map(|report| Some((&report.shard, why_uncounted(report)?)));
+    for part in [reasons(refused.chain(uncounted)), table_of_brokers(&reports), summary(&reports)] {
+        if !part.is_empty() {
+            text += "\n";
+            text += &part;
+        }
+    }
+    let printed = output::print(&text);
+    anyhow::ensure!(refusals.is_empty(), "{} of {} shards would not be adopted", refusals.len(), reports.len());
+    Ok(printed)
+}
+
+impl Row for Rehearsed {
+    const COLUMNS: &'static [&'static str] =
+        &["SERVER", "WEIGHT", "NOW", "GENERATION", "BECOMES", "LOCKS", "BELONG ELSEWHERE", "BROKERS"];
+
+    fn cells(&self) -> Vec<String> {
+        let Rehearsed { report, becomes } = self;
+        vec![
+            report.shard.to_string(),
+            report.shard.weight.to_string(),
+            word(report.state).to_owned(),
+            generation(report),
+            becomes.clone(),
+            counted(report, all),
+            counted(report, |standing| standing.elsewhere),
+            brokers_seen(report),
+        ]
+    }
+}
+
+/// Returns the number of all locks and permits.
+fn all(standing: &Standing) -> u64 {
+    standing.locks.all() + standing.permits.all()
+}
+
+/// Says how many locks stand, and how many of them on another server than the one that would guard them.
+fn summary(reports: &[ShardReport]) -> String {
+    let counted = || reports.iter().filter_map(|report| report.standing.as_ref().ok());
+    let (stand, elsewhere) =
+        (counted().map(all).sum::<u64>(), counted().map(|standing| standing.elsewhere).sum::<u64>());
+    let but = but_for(reports.len() - counted().count(), reports.len());
+    format!(
+        "nothing was changed; locks and permits that stand: {stand}, of which {elsewhere} would belong on another server{but}\n"
+    )
+}
