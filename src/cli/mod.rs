@@ -1,5 +1,6 @@
 //! The commands of the command line that are clients of a broker, and how they read their arguments.
 
+mod acquire;
 pub mod bench;
 pub mod bound;
 mod common;
