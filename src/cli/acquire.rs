@@ -1,19 +1,22 @@
 //! Asks for the locks of `lockbroker run`, and says what is in the way.
 
 use std::future::{IntoFuture, pending};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use super::common::ServerArgs;
 use super::processes::parent;
 use super::run::{MaxWait, RunArgs};
 use super::watch::WatchArgs;
-use crate::client::{Client, Error, LockInfo, LockState, NotAcquired, Outcome, Reason};
+use crate::client::{Client, Error, ErrorReason, LockInfo, LockState, NotAcquired, Outcome, Reason};
 use crate::output::say;
 
 /// The time after which a wait is reported, and the interval at which its reason is looked at again.
 const SAY_AFTER: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The least time until a broker is asked again after one had no room.
+const FULL: Duration = Duration::from_secs(1);
 /// The longest time that a lock which is closed is looked at, to say for how long.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 
@@ -42,12 +45,60 @@ pub(super) fn held_above(args: &RunArgs) -> bool {
     false
 }
 
-/// Asks for the locks, and waits for them if it may.
+/// Asks for the locks, and waits for them if it may. A broker that has no room for now is asked again, or the next one that is named.
 pub(super) async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
+    let Some(wait) = args.wait.filter(|_| !held_above(args)) else {
+        return ask(args, &args.server, None).await;
+    };
+    let until = match wait {
+        MaxWait::For(max_wait) => Instant::now().checked_add(max_wait),
+        MaxWait::Forever => None,
+    };
+    let (mut wait, mut server, mut has_said) = (wait, args.server.clone(), false);
+    loop {
+        let error = match ask(args, &server, Some(wait)).await {
+            Err(error) if is_for_now(&error) => error,
+            ended => return ended,
+        };
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(error);
+        }
+        // Once: of two brokers each may have another reason.
+        if !has_said {
+            say(format_args!("{error}; asking again"));
+            has_said = true;
+        }
+        let pause = error.retry_after().unwrap_or(FULL).max(FULL);
+        tokio::time::sleep(left.map_or(pause, |left| left.min(pause))).await;
+        if let Some(until) = until {
+            wait = MaxWait::For(until.saturating_duration_since(Instant::now()));
+        }
+        server.turn();
+    }
+}
+
+/// Returns true if a limit of the broker or a quota of the caller is reached, and others may give something back.
+fn is_for_now(error: &Error) -> bool {
+    matches!(
+        error.reason(),
+        Some(
+            ErrorReason::MaxLocks
+                | ErrorReason::MaxWaiters
+                | ErrorReason::MaxStreams
+                | ErrorReason::MaxConcurrentRpcs
+                | ErrorReason::QuotaLocks
+                | ErrorReason::QuotaWaiters
+                | ErrorReason::QuotaRate
+        )
+    )
+}
+
+async fn ask(args: &RunArgs, server: &ServerArgs, wait: Option<MaxWait>) -> Result<Outcome, Error> {
     let host = rustix::system::uname();
     let default_owner = || format!("{} pid {}", host.nodename().to_string_lossy(), std::process::id());
     let owner = args.owner.clone().unwrap_or_else(default_owner);
-    let mut client = args.server.client().owner(&owner);
+    let mut client = server.client().owner(&owner);
     if let Some(ttl) = args.ttl {
         client = client.ttl(ttl);
     }
@@ -74,7 +125,7 @@ pub(super) async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
             if args.keep { ask.keep_on_disconnect() } else { ask }
         }};
     }
-    let Some(wait) = args.wait.filter(|_| !held_above(args)) else {
+    let Some(wait) = wait else {
         return with_options!(client.acquire(name)).await;
     };
     let mut ask = with_options!(client.wait_acquire(name));

@@ -58,7 +58,7 @@ const PAUSE: Duration = Duration::from_secs(1);
     76 what answers is no broker, or no TLS where https:// is said, or the other way round; 2 wrong usage; \
     126 the command cannot be run; 127 there is no such command.")]
 pub struct RunArgs {
-    /// Longest wait for the lock (30s, 5m, or `forever`); without this, try once
+    /// Longest wait for the lock (30s, 5m, or `forever`), also where a broker has no room for now; without this, try once
     #[arg(long, value_name = "DURATION")]
     pub(super) wait: Option<MaxWait>,
     /// The value for those who observe the lock: that of `elect`.
