@@ -58,6 +58,11 @@ impl ServerArgs {
         let first = self.tls.client(&self.server[0]);
         self.server[1..].iter().fold(first, |client, server| client.endpoint(server))
     }
+
+    /// Turns to the next broker: the next client asks that one first.
+    pub(super) fn turn(&mut self) {
+        self.server.rotate_left(1);
+    }
 }
 
 impl TlsArgs {

@@ -1,6 +1,7 @@
 //! The commands of the command line that are clients of a broker, those that look after its servers, and how they read their
 //! arguments.
 
+mod acquire;
 pub mod bench;
 pub mod bound;
 mod common;

@@ -1,21 +1,21 @@
 //! `lockbroker run`: holds a lock while a command runs.
 
 use std::ffi::OsString;
-use std::future::{IntoFuture, pending};
+use std::future::pending;
 use std::io;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
+use super::acquire::{acquire, held_above, refused};
 use super::common::{NOT_EXECUTABLE, ServerArgs, USAGE, fail};
 use super::misuse::misuse;
-use super::processes::{Children, parent};
+use super::processes::Children;
 use super::signals::{Signals, code_of};
 use super::supervise::{Ended, supervise};
-use super::watch::WatchArgs;
-use crate::client::{Client, Error, LockState, Outcome, Reason};
+use crate::client::{Error, Outcome};
 use crate::config::duration;
 use crate::lock::MAX_PERMITS;
 use crate::output::say;
@@ -29,11 +29,6 @@ pub(super) const CONFLICT: u8 = 75;
 /// The exit code of timeout(1): `--timeout` is over.
 const TIMEOUT: u8 = 124;
 
-/// The time after which a wait is reported, and the interval at which its reason is looked at again.
-const SAY_AFTER: Duration = Duration::from_secs(1);
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The longest time that a lock which is closed is looked at, to say for how long.
-const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// The longest time that the command's end waits for the release to be confirmed. The end of the process releases too.
 const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after a loss before the lock is asked for again.
@@ -63,7 +58,7 @@ const PAUSE: Duration = Duration::from_secs(1);
     76 what answers is no broker, or no TLS where https:// is said, or the other way round; 2 wrong usage; \
     126 the command cannot be run; 127 there is no such command.")]
 pub struct RunArgs {
-    /// Longest wait for the lock (30s, 5m, or `forever`); without this, try once
+    /// Longest wait for the lock (30s, 5m, or `forever`), also where a broker has no room for now; without this, try once
     #[arg(long, value_name = "DURATION")]
     pub(super) wait: Option<MaxWait>,
     /// The value for those who observe the lock: that of `elect`.
@@ -156,12 +151,7 @@ async fn hold_and_run(args: &RunArgs) -> Result<ExitCode, Error> {
                     (false, None) => "; --wait waits for it",
                     (false, Some(_)) => "",
                 };
-                let lock = why.lock.clone();
-                let why = match why.reason {
-                    Reason::Lingering => closed(args, &lock).await.unwrap_or_else(|| why.to_string()),
-                    _ => why.to_string(),
-                };
-                say(format_args!("lock {lock:?} is {why}{hint}"));
+                say(format_args!("lock {:?} is {}{hint}", why.lock, refused(args, &why).await));
                 return Ok(args.conflict_exit_code.into());
             }
         };
@@ -229,133 +219,6 @@ impl Events {
             }
         }
     }
-}
-
-/// Returns true if a `lockbroker run` above this process holds the lock, so that waiting for it would never end. Both may share it.
-fn held_above(args: &RunArgs) -> bool {
-    let shares = args.shared || args.limit.is_some() || args.weight.is_some();
-    // One name alone, or a line for each of several.
-    let names_one = |variable: &[u8]| {
-        let value = variable.strip_prefix(b"LOCKBROKER_NAME=").or_else(|| variable.strip_prefix(b"LOCKBROKER_NAMES="));
-        value.is_some_and(|value| {
-            value.split(|&byte| byte == b'\n').any(|line| args.names.iter().any(|name| name.as_bytes() == line))
-        })
-    };
-    let mut above = parent(std::process::id() as i32);
-    while let Some(pid) = above.map(Pid::as_raw_pid) {
-        let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        let watches = read("cmdline").split(|&byte| byte == 0).nth(1) == Some(WatchArgs::COMMAND.as_bytes());
-        let environ = read("environ");
-        let has = |wanted: &dyn Fn(&[u8]) -> bool| environ.split(|&byte| byte == 0).any(wanted);
-        let both_share = || shares && has(&|variable| variable.starts_with(b"LOCKBROKER_PERMIT"));
-        if watches && has(&names_one) && !both_share() {
-            return true;
-        }
-        above = parent(pid);
-    }
-    false
-}
-
-async fn acquire(args: &RunArgs) -> Result<Outcome, Error> {
-    let host = rustix::system::uname();
-    let default_owner = || format!("{} pid {}", host.nodename().to_string_lossy(), std::process::id());
-    let owner = args.owner.clone().unwrap_or_else(default_owner);
-    let mut client = args.server.client().owner(&owner);
-    if let Some(ttl) = args.ttl {
-        client = client.ttl(ttl);
-    }
-    let client = client.connect()?;
-    // There is one at least, as the command line says.
-    let (name, also) = args.names.split_first().map_or(("", &[][..]), |(name, also)| (name.as_str(), also));
-    let (linger, min_hold) = (args.linger.unwrap_or_default(), args.at_least.unwrap_or_default());
-    // The two ways to ask have the same options, by different types.
-    macro_rules! with_options {
-        ($ask:expr) => {{
-            let mut ask = $ask.also(also).linger(linger).min_hold(min_hold);
-            if args.shared {
-                ask = ask.shared();
-            }
-            if let Some(limit) = args.limit {
-                ask = ask.limit(limit);
-            }
-            if let Some(weight) = args.weight {
-                ask = ask.weight(weight);
-            }
-            if let Some(value) = &args.value {
-                ask = ask.value(value.as_bytes());
-            }
-            if args.keep { ask.keep_on_disconnect() } else { ask }
-        }};
-    }
-    let Some(wait) = args.wait.filter(|_| !held_above(args)) else {
-        return with_options!(client.acquire(name)).await;
-    };
-    let mut ask = with_options!(client.wait_acquire(name));
-    if let MaxWait::For(max_wait) = wait {
-        ask = ask.max_wait(max_wait);
-    }
-    tokio::select! {
-        outcome = ask.into_future() => outcome,
-        () = say_why_it_waits(&client, &args.names, &owner) => pending().await,
-    }
-}
-
-/// Says why a lock that nobody holds is closed, and for how long; none if it is not any more, or nobody answers in time.
-async fn closed(args: &RunArgs, name: &str) -> Option<String> {
-    let client = args.server.client().connect().ok()?;
-    let lock = tokio::time::timeout(LOOK_WITHIN, client.get(name, None)).await.ok()?.ok()?;
-    let why = closed_why(lock.state)?;
-    let left = lock.free_within.unwrap_or_default();
-    Some(format!("{why}, for another {:.1} s at most", left.as_secs_f64()))
-}
-
-fn closed_why(state: LockState) -> Option<&'static str> {
-    match state {
-        LockState::Lingering => Some("lingering after its release"),
-        LockState::Revoked => Some("revoked, and closed until its holder can believe in it no more"),
-        _ => None,
-    }
-}
-
-/// Reports what it waits for, and reports again when that changes. Never returns.
-async fn say_why_it_waits(client: &Client, names: &[String], own: &str) {
-    let mut said = String::new();
-    let mut next = SAY_AFTER;
-    loop {
-        tokio::time::sleep(next).await;
-        if let Some(why) = why_it_waits(client, names, own).await {
-            if why != said {
-                say(format_args!("{why}; waiting"));
-                said = why;
-            }
-            next = LOOK_EVERY;
-        }
-    }
-}
-
-/// Says why one of the locks cannot be had, the first by name. Of several, those before the one that it waits for are held meanwhile,
-/// with the label `own`. None if nobody else has any: it may be granted in this moment, or somebody else is before us.
-async fn why_it_waits(client: &Client, names: &[String], own: &str) -> Option<String> {
-    let mut in_order: Vec<&String> = names.iter().collect();
-    in_order.sort_unstable();
-    for name in in_order {
-        return Some(match client.get(name, None).await {
-            Ok(lock) if names.len() > 1 && lock.owner == own => continue,
-            Ok(lock) if lock.state == LockState::Held && !lock.owner.is_empty() => {
-                format!("lock {name:?} is held by {}", lock.owner)
-            }
-            Ok(lock) if lock.state == LockState::Held && lock.shared_count > 0 => {
-                format!("lock {name:?} is shared by {}", lock.shared_count)
-            }
-            Ok(lock) if lock.state == LockState::Free => continue,
-            Ok(lock) => match closed_why(lock.state) {
-                Some(why) => format!("lock {name:?} is {why}"),
-                None => format!("lock {name:?} is {}", lock.state),
-            },
-            Err(error) => error.to_string(),
-        });
-    }
-    None
 }
 
 #[cfg(test)]

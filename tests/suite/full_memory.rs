@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::support::{
-    Broker, Memcached, RawSession, SOON, acquire, begin, eventually, next_event, once, reason, try_acquire,
+    Broker, Memcached, RawSession, SOON, acquire, begin, eventually, next_event, once, reason, run, try_acquire,
 };
+use lockbroker::client::{Client, ErrorReason, Outcome};
 use lockbroker::proto::lock_event::Kind;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -53,6 +54,48 @@ async fn a_full_memcached_grants_nothing_and_keeps_what_is_held() {
     drop(held);
     eventually(SOON, "there is room", async || matches!(try_acquire(&mut stub, once("full 1")).await, Ok(Some(_))))
         .await;
+}
+
+/// What people read: what is refused, that what they have stays, and what to do. Nobody else is blamed.
+#[tokio::test]
+async fn who_is_refused_for_want_of_memory_reads_what_is_so_and_what_to_do() {
+    let memcached = Memcached::start(&["-m", "2"]).await;
+    let [here, there] =
+        [Broker::on_store(&memcached.store(), &[]).await, Broker::on_store(&memcached.store(), &[]).await];
+    let client = Client::connect(here.url()).unwrap();
+    let Outcome::Acquired(leader) = client.acquire("leader").value("one").await.unwrap() else {
+        panic!("nobody else has it")
+    };
+    memcached.fill(1_100).await;
+
+    let full = format!("no room: memcached {} has no memory left", memcached.address());
+    let error = leader.update("two").await.unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::StoreFull), "{error}");
+    let said = error.to_string();
+    assert!(said.starts_with(&format!("lock \"leader\": {full} for the value: the lock is held as before")), "{said}");
+    assert!(said.contains("set it anew later") && said.contains("-m"), "{said}");
+    leader.check().unwrap();
+    // Not the one that was refused.
+    for broker in [&here, &there] {
+        let seen = run(&["observe", "--once", "--server", &broker.url(), "leader"]);
+        assert!(seen.status.success() && !String::from_utf8_lossy(&seen.stdout).contains("two"), "{seen:?}");
+    }
+
+    for asks in [
+        &["run", "new"][..],
+        &["run", "--wait", "5s", "new"],
+        &["run", "--shared", "new"],
+        &["run", "--limit", "4", "--wait", "5s", "new"],
+        &["run", "--limit", "4", "--weight", "2", "new"],
+        &["run", "new", "other"],
+        &["elect", "--value", "x", "new"],
+    ] {
+        let output = run(&[asks, &["--server", &here.url(), "--", "true"]].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(69), "{asks:?}: {said}");
+        let why = format!("lockbroker: lock \"new\": {full} for another lock, and keeps those that are held: ");
+        assert!(said.starts_with(&why) && said.contains("-m") && said.lines().count() == 1, "{asks:?}: {said}");
+    }
 }
 
 #[tokio::test]

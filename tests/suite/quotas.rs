@@ -13,7 +13,7 @@ use lockbroker::proto::release_response::Outcome;
 use lockbroker::proto::renew_lease_response::Result as Renewal;
 use lockbroker::proto::{AcquireLeaseRequest, AcquireRequest, Failed, RenewLeaseRequest, RevokeLockRequest};
 use rustix::process::geteuid;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -224,6 +224,67 @@ async fn a_lease_counts_wherever_it_is_renewed() {
     refusal(stub.acquire(once("b")).await, "QUOTA_LOCKS", "has 1 locks");
     assert_eq!(release(&mut stub, "a", &lease.lock_id).await, Outcome::Released);
     guarded.broker.scraped("all is given back, after the linger", |scrape| used(scrape) == (0.0, 0.0)).await;
+}
+
+/// Runs the command line's `command` at a broker. Returns the process.
+fn waits(server: &str, command: &[&str]) -> Process {
+    let mut run = lockbroker(&[command[0], "--server", server]);
+    run.args(&command[1..]);
+    Process::spawn("run", &mut run)
+}
+
+#[tokio::test]
+async fn a_command_that_waits_for_its_lock_waits_for_its_quota_too() {
+    let guarded = guarded("max_locks = 1", &[]).await;
+    let mut stub = guarded.stub().await;
+    for command in [
+        &["run", "--wait", "forever", "b", "--", "true"][..],
+        &["run", "--wait", "1m", "b", "--", "true"],
+        &["elect", "b", "--value", "x", "--", "true"],
+    ] {
+        let (_, held) = acquire(&mut stub, once("a")).await;
+        let before = refused(&guarded.broker.scrape().await, "locks");
+        let mut waits = waits(&guarded.socket, command);
+        eventually(SOON, "it was refused twice", async || {
+            refused(&guarded.broker.scrape().await, "locks") >= before + 2.0
+        })
+        .await;
+        let said = waits.log();
+        assert!(
+            said.len() == 1 && said[0].contains(&us()) && said[0].ends_with("; asking again"),
+            "once, and whose quota: {said:?}"
+        );
+        drop(held);
+        assert!(waits.wait(SOON).await.success(), "{:?}", waits.log());
+        freed(&mut stub, "b").await;
+    }
+}
+
+#[tokio::test]
+async fn a_command_waits_for_room_until_its_wait_is_over_and_at_the_next_broker() {
+    let memcached = Memcached::start(&[]).await;
+    let free = Broker::on_store(&memcached.store(), &[]).await;
+    let full = Broker::on_store(&memcached.store(), &["--max-locks", "1"]).await;
+    let (_, _held) = acquire(&mut full.stub().await, once("a")).await;
+
+    let began = Instant::now();
+    let ended = output(&mut lockbroker(&["run", "--server", &full.url(), "--wait", "1500ms", "b", "--", "true"]));
+    let took = began.elapsed();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    let why = r#"lockbroker: lock "b": no room: this broker has 1 locks"#;
+    assert_eq!(ended.status.code(), Some(69), "{said}");
+    assert!(took >= Duration::from_millis(1_500) && took < SOON, "{took:?}");
+    assert!(said.lines().count() == 2 && said.lines().all(|line| line.starts_with(why)), "{said}");
+    assert!(said.lines().next().unwrap().ends_with("; asking again"), "{said}");
+
+    let began = Instant::now();
+    let ended = output(&mut lockbroker(&["run", "--server", &full.url(), "b", "--", "true"]));
+    assert_eq!(ended.status.code(), Some(69), "it asks once: {ended:?}");
+    assert!(began.elapsed() < Duration::from_secs(1), "without --wait nobody waits: {:?}", began.elapsed());
+
+    let servers = format!("{},{}", full.url(), free.url());
+    let ended = output(&mut lockbroker(&["run", "--server", &servers, "--wait", "1m", "b", "--", "true"]));
+    assert_eq!(ended.status.code(), Some(0), "the next one has room: {ended:?}");
 }
 
 /// One team that asks for more than it may does not take anything from another.

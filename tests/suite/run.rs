@@ -119,7 +119,7 @@ async fn a_second_run_is_refused_or_waits() {
     assert!(text.contains("\nheld for: ") && text.contains("\nexpires in: "), "{text}");
     assert!(get(&["--json", "a"]).contains(r#""state":"held""#));
     assert_eq!(get(&["b"]), "state: free\n");
-    let free = r#"{"claimed":false,"etag":"","fencing_token":null,"free_within_seconds":null,"held_for_seconds":null,"name":"a\"b","owner":"","permit":null,"shared_count":0,"state":"free"}"#;
+    let free = r#"{"claimed":false,"closed_by":null,"etag":"","fencing_token":null,"free_within_seconds":null,"held_for_seconds":null,"name":"a\"b","owner":"","permit":null,"shared_count":0,"state":"free"}"#;
     assert_eq!(get(&["--json", "a\"b"]).trim_end(), free);
 
     let mut second = Process::spawn("run", &mut held(&broker, &["--wait", "forever", "a", "--", "true"]));

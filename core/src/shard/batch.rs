@@ -111,7 +111,11 @@ impl Batch {
         };
         let noted = || said.get(usize::from(self.timed) + 1).is_some_and(|said| matches!(said, Said::Done(_)));
         let look = if self.looks_for_permits { Some(from_the_end(2)?) } else { None };
-        let permits = Permits { noted: self.notes_permits && noted(), exist: look.is_some_and(protocol::read_permits) };
+        let permits = Permits {
+            noted: self.notes_permits && noted(),
+            no_memory: self.notes_permits && said.get(usize::from(self.timed)).is_some_and(job::is_out_of_memory),
+            exist: look.is_some_and(protocol::read_permits),
+        };
         let grants = self.grants;
         Ok(Evidence { clock, fence, grants, witness: read(from_the_end(0)?, protocol::read_witness, shard)?, permits })
     }
@@ -197,8 +201,8 @@ mod tests {
 
     use super::*;
     use crate::command::{Cas, Left, Shown, Value};
-    use crate::lock::{GrantId, LockName};
-    use crate::store::{Granted, ItemState, Reply};
+    use crate::lock::{GrantId, LockItem, LockName, Permit};
+    use crate::store::{Granted, ItemState, Reply, Shared, Slots};
 
     const SHARD: &str = "memcached.test:11211";
 
@@ -229,6 +233,27 @@ mod tests {
             Op::Stands(old),
             Op::Reassert { state: held, ttl: 15 },
         ]
+    }
+
+    /// Where the note that a permit exists finds no memory, another try would find none either. It was taken for others who were first.
+    #[test]
+    fn a_permit_that_cannot_be_noted_for_want_of_memory_is_refused_for_that() {
+        let id = GrantId::from_random(0);
+        let item = LockItem { permit: Some(Permit::FIRST), ..LockName::new("seats").unwrap().into() };
+        let share = Op::Share { id, ttl: 15, slots: Slots::Ensure, under: None };
+        let created = Said::Done(Shown { cas: Some(Cas(ItemState::Held(id).number())), ..Shown::default() });
+        let outcome = |noted, permits| {
+            let seen = Seen { shard: SHARD, last_word: &Ok(()), permits, heeds: job::Heeds::ALL };
+            let said = [noted, Said::Missing, created.clone(), Said::Missing];
+            share.outcome(&item, &said, Some(Ok(FencingToken::new(1).unwrap())), &seen).reply
+        };
+        let all = Permits { noted: true, ..Permits::default() };
+        let none = Permits { no_memory: true, ..Permits::default() };
+        for full in [outcome(Said::Refused(Refusal::NoMemory), all), outcome(Said::Exists, none)] {
+            assert!(matches!(full, Some(Reply::Shared(Err(StoreError::Full { .. })))), "{full:?}");
+        }
+        let gone = outcome(Said::Exists, all);
+        assert!(matches!(gone, Some(Reply::Shared(Ok(Shared::Uncovered { created: true, .. })))), "{gone:?}");
     }
 
     proptest! {

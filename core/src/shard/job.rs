@@ -191,6 +191,8 @@ impl Heeds {
 pub struct Permits {
     /// True if the batch has noted that there are some, where it was to.
     pub noted: bool,
+    /// True if there was no memory for that note.
+    pub no_memory: bool,
     /// True if there may be some, where a grant has to know.
     pub exist: bool,
 }
@@ -589,7 +591,7 @@ impl Op {
         token: Result<FencingToken, StoreError>,
         seen: &Seen<'_>,
     ) -> Result<Shared, StoreError> {
-        let [_, slots, item, lock, ..] = said else { return Err(unanswered()) };
+        let [noted, slots, item, lock, ..] = said else { return Err(unanswered()) };
         let slots = self.read(slots, protocol::read_slots, seen)?;
         let created = self.read(item, |said| protocol::read_create(said, ItemState::Held(id)), seen)?;
         let created = created == CasOutcome::Done;
@@ -600,6 +602,10 @@ impl Op {
             return Ok(Shared::Closed { created });
         }
         match created {
+            // Where there is no memory for the notes that others look for, another try would find none either.
+            _ if !seen.covers(permit, slots) && (seen.permits.no_memory || is_out_of_memory(noted)) => {
+                Err(self.full(seen.shard))
+            }
             _ if !seen.covers(permit, slots) => Ok(Shared::Uncovered { slots, created }),
             true => token.map(Shared::Yes),
             false => Ok(Shared::Taken { slots }),
@@ -614,12 +620,28 @@ impl Op {
         seen: &Seen<'_>,
     ) -> Result<T, StoreError> {
         match said {
-            Said::Refused(_) if self.creates() => {
-                Err(StoreError::Full { why: format!("memcached {} has no memory left for locks", seen.shard).into() })
-            }
+            Said::Refused(_) if self.creates() => Err(self.full(seen.shard)),
             Said::Refused(refusal) => Err(refused(seen.shard, *refusal)),
             _ => Ok(read(said)?),
         }
+    }
+
+    /// Says that there is no memory for what it was to create, what that leaves as it was, and what helps.
+    fn full(&self, shard: &str) -> StoreError {
+        let left = match self {
+            // The refusal deletes the value that stood there. The broker that keeps the lock writes the one before anew.
+            Op::Value(_) => {
+                " for the value: the lock is held as before, and those who observe it see the value before, or none; set it anew \
+                 later, or give memcached more memory (-m)"
+            }
+            Op::Grant { .. } | Op::Share { .. } => {
+                " for another lock, and keeps those that are held: try again later, give it more memory (-m), or let nobody \
+                 else fill it"
+            }
+            // One that is held already, in a memory that has lost it.
+            _ => " for locks",
+        };
+        StoreError::Full { why: format!("memcached {shard} has no memory left{left}").into() }
     }
 
     pub(super) fn status(&self, item: &Said, label: Option<&Said>, seen: &Seen<'_>) -> Result<LockStatus, StoreError> {
@@ -645,6 +667,11 @@ impl Outcome {
     fn changed(changed: Result<CasOutcome, StoreError>, last_word: &LastWord) -> Outcome {
         Outcome::reply(Reply::Changed(changed.and_then(|changed| settled(changed, last_word))))
     }
+}
+
+/// Returns true if there was no memory for a command.
+pub(super) fn is_out_of_memory(said: &Said) -> bool {
+    matches!(said, Said::Refused(Refusal::NoMemory))
 }
 
 /// Tells that memcached did not carry out a command.

@@ -154,3 +154,27 @@ async fn a_claim_beside_permits_that_linger_is_shown_as_lingering() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_does_not_get_a_lock_that_is_shared_hears_of_a_claim() {
+    let (_memcached, [here, there], memory) = pairs().await;
+    for [its, other] in [[&here, &there], [&memory, &memory]] {
+        let refused = |more: &[&str]| {
+            let output = run(&[&["run", "--server", &other.url()], more, &["data", "--", "true"]].concat());
+            assert_eq!(output.status.code(), Some(75), "{output:?}");
+            String::from_utf8(output.stderr).unwrap()
+        };
+        let _first = take(other, "data", 2).await;
+        let _second = take(its, "data", 2).await;
+        for how in [&[][..], &["--limit", "2"]] {
+            assert_eq!(refused(how), "lockbroker: lock \"data\" is held; --wait waits for it\n");
+        }
+        let (_, _writer) = queue(&mut its.stub().await, wait("data")).await;
+        eventually(SOON, "it is claimed", async || look(&mut other.stub().await, "data").await.claimed).await;
+        for how in [&[][..], &["--shared"], &["--limit", "2"]] {
+            let said = refused(how);
+            let claim = "lock \"data\" is shared by 2, and claimed: somebody waits for those who share it";
+            assert!(said.contains(claim) && said.contains("--wait"), "{said}");
+        }
+    }
+}

@@ -84,6 +84,47 @@ async fn each_permit_is_listed_and_shown() {
     }
 }
 
+/// A permit that nobody has is no permit that one can get, while one has the lock alone or waits for that.
+#[tokio::test]
+async fn a_free_permit_is_shown_as_closed_by_who_has_the_lock_alone() {
+    let (_memcached, [here, there]) = two_brokers(SHORT).await;
+    let memory = Broker::start(&[&["--store", "memory"], SHORT].concat()).await;
+    for [one, other] in [[&here, &there], [&memory, &memory]] {
+        let text = || cli(other, "get", &["--permit", "1", "a:1"]).1;
+        let json = || serde_json::from_str::<Value>(&cli(other, "get", &["--json", "--permit", "1", "a:1"]).1).unwrap();
+        assert_eq!(text(), "state: free\n");
+        assert!(json()["closed_by"].is_null());
+
+        let lock =
+            LockSpec { owner: "writer".to_owned(), linger: span(Duration::from_secs(20)), ..lock("a:1").unwrap() };
+        let alone = AcquireRequest { lock: Some(lock), ..Default::default() };
+        let (first, stream) = acquire(&mut one.stub().await, alone).await;
+        // A label is written a moment after the grant.
+        eventually(SOON, "it says who has the lock alone", async || text().ends_with("\nheld by: writer\n")).await;
+        let shown = text();
+        assert!(shown.starts_with("state: free\nclosed: the lock is held by one alone, for "), "{shown}");
+        let shown = json();
+        assert_eq!((&shown["state"], &shown["closed_by"]["state"]), (&"free".into(), &"held".into()));
+        assert_eq!((&shown["owner"], &shown["closed_by"]["owner"]), (&"".into(), &"writer".into()));
+        assert_eq!(release(&mut one.stub().await, "a:1", &first.lock_id).await, Outcome::Released);
+        drop(stream);
+        let shown = text();
+        assert!(shown.starts_with("state: free\nclosed: the lock itself is lingering, for "), "{shown}");
+        assert_eq!(json()["closed_by"]["state"], "lingering");
+        let (code, _, err) = cli(other, "revoke", &["--immediate", "a:1"]);
+        assert_eq!(code, Some(0), "{err}");
+
+        let (_, _reading) = take(one, "a:1", 9).await;
+        assert_eq!(text(), "state: free\n", "another permit closes none");
+        let (_, _writer) = queue(&mut one.stub().await, wait("a:1")).await;
+        eventually(SOON, "it says that it is claimed", async || {
+            text() == "state: free\nclaimed: somebody waits for those who share it, and lets no new ones in\n"
+        })
+        .await;
+        assert_eq!(json()["closed_by"]["state"], "claimed");
+    }
+}
+
 #[tokio::test]
 async fn a_permit_is_revoked_and_the_others_stay() {
     let (_memcached, [here, there]) = two_brokers(SHORT).await;
