@@ -283,7 +283,9 @@ async fn a_dry_run_says_what_adopting_does_and_which_locks_would_be_looked_for_e
     let in_the_way = format!("{one}, {other}: not touched: brokers were seen here");
     let text = said(&refused);
     assert!(text.contains(&in_the_way) && text.contains(&broker.address().to_string()), "{text}");
-    assert!(text.contains(&format!("Theirs is `--store {} --max-ttl", first.store())), "{text}");
+    // Whose it is, they have left there.
+    let status = said(&run(&[&["shard", "status", "--store", &store], topology].concat()));
+    assert!(status.contains(&format!("Theirs is `--store {} --max-ttl", first.store())), "{status}");
 
     broker.kill();
     let before = (everything(first.address()).await, everything(second.address()).await);
