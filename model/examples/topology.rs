@@ -41,7 +41,8 @@ fn run(bounds: Bounds, rules: Rules, steps: Option<usize>) {
     };
     let checker = checker.spawn_bfs().join();
     let (states, depth, took) = (checker.unique_state_count(), checker.max_depth(), began.elapsed().as_secs_f64());
-    println!("{:28} {states:>9} states, depth {depth:>3}, {took:>5.1} s", bounds.name);
+    let generated = checker.state_count();
+    println!("{:28} {states:>9} states {generated:>10} generated, depth {depth:>3}, {took:>5.1} s", bounds.name);
     for (property, path) in checker.discoveries() {
         let actions = path.into_actions();
         println!("  {property}: after {} steps", actions.len());

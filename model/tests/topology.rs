@@ -33,7 +33,7 @@ fn is_needed(rule: &str) {
     let (states, steps) = (without.unique_state_count(), path.into_actions());
     println!("without {rule}: {states} states, {} steps: {steps:?}", steps.len());
     let with =
-        Model::new(tooth.bounds, Rules::ALL).checker().threads(2).target_max_depth(steps.len() + 1).spawn_bfs().join();
+        Model::new(tooth.bounds, tooth.with).checker().threads(2).target_max_depth(steps.len() + 1).spawn_bfs().join();
     assert_eq!(
         with.discovery(tooth.breaks).map(|path| path.into_actions()),
         None,
@@ -68,6 +68,7 @@ needed! {
     #[ignore = "by night"]
     aware_opens_nothing
     old_place_first
+    reasserts
     opens_when_all_flipped
     waits_from_last_flip
     adopter_opens_first
@@ -79,6 +80,6 @@ needed! {
     #[ignore = "by night"]
     lowered_with_care
     #[ignore = "by night"]
-    only_server_keeps_memory
+    somebody_remembers
     dead_is_down
 }

@@ -96,3 +96,46 @@ async fn nothing_is_adopted_unless_every_shard_is_there() {
     assert!(String::from_utf8_lossy(&adopted.stdout).contains("not touched"), "{adopted:?}");
     acquire(&mut broker.stub().await, once("job")).await;
 }
+
+#[tokio::test]
+async fn a_server_that_is_dropped_from_the_list_grants_nothing_to_brokers_that_still_have_it() {
+    let (stays, mut goes) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
+    let before = format!("{},{}", stays.store(), goes.address());
+    let mut broker = Broker::on_store(&before, &[]).await;
+    // Granted at both: so both are open, and have the list in words.
+    let names: Vec<_> = (0..20).map(|number| format!("name {number}")).collect();
+    let stub = broker.stub().await;
+    for name in &names {
+        let ask = async || try_acquire(&mut stub.clone(), once(name)).await.is_ok();
+        eventually(SOON, "both servers grant", ask).await;
+    }
+    for server in [&stays, &goes] {
+        let fingerprint: u64 = server.state().await.1[8..17].parse().unwrap();
+        let look = format!("mg lockbroker:T:{fingerprint}");
+        eventually(SOON, "the list is there", async || server.command(&look).await != "EN\r\n").await;
+    }
+    broker.kill();
+
+    let adopt = |flags: &[&str]| run(&[&["shard", "adopt", "--store", &stays.store()], flags].concat());
+    goes.stop().await;
+    let refused = adopt(&[]);
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(said.contains("it is in the list before alone, and cannot be closed"), "{said}");
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    goes.cont();
+    let adopted = adopt(&["--force"]);
+    let said = String::from_utf8_lossy(&adopted.stdout).into_owned();
+    assert!(said.contains(&format!("{}: closed for good", goes.address())), "{said}");
+    assert!(adopted.status.success(), "{said}");
+
+    let late = Broker::start_unready(&["--store", &before]).await;
+    late.logged(&format!("Theirs is `--store {} --max-ttl 15s`", stays.store())).await;
+    for name in &names {
+        let refused = try_acquire(&mut late.stub().await, once(name)).await;
+        assert!(refused.is_err(), "{name} was granted by the list before");
+    }
+    let after = Broker::on(&stays).await;
+    for name in &names {
+        acquire(&mut after.stub().await, once(name)).await;
+    }
+}

@@ -11,8 +11,8 @@ use super::placement::fingerprint;
 
 /// The first word, which another form of the text would change.
 const FORM: &str = "1";
-/// The most members that are read. A list of somebody else's making may be of any length.
-const MOST_MEMBERS: usize = 1_000;
+/// The longest text that is read, in bytes: some hundreds of servers. That of somebody else may be of any length.
+const LONGEST: usize = 32 * 1024;
 
 /// The servers with their weights, and the longest ttl: what all brokers of a deployment have to agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,8 @@ impl Topology {
         fingerprint(&self.members, self.max_ttl)
     }
 
-    /// Returns the text that is left on a shard: `1 15000 a:11211=1,b:11211=3`, with the ttl in milliseconds.
+    /// Returns the text that is left on a shard: `1 15000 a:11211=1,b:11211=3`, with the ttl in milliseconds. Nobody reads one of more
+    /// than 32 KiB.
     pub fn text(&self) -> String {
         let members: Vec<_> =
             self.members.iter().map(|member| format!("{}={}", member.address, member.weight)).collect();
@@ -42,11 +43,16 @@ impl Topology {
         let (FORM, Some(millis), Some(list), None) = (words.next()?, words.next(), words.next(), words.next()) else {
             return None;
         };
+        if text.len() > LONGEST {
+            return None;
+        }
+        // It is shown to people, on terminals too.
+        let is_plain = |address: &str| address.bytes().all(|byte| byte.is_ascii_graphic());
         let member = |word: &str| {
-            let (address, weight) = word.rsplit_once('=')?;
+            let (address, weight) = word.rsplit_once('=').filter(|(address, _)| is_plain(address))?;
             Some(Member { address: Arc::from(address), weight: weight.parse().ok()? })
         };
-        let members = list.split(',').take(MOST_MEMBERS).map(member).collect::<Option<_>>()?;
+        let members = list.split(',').map(member).collect::<Option<_>>()?;
         let topology = Topology { members, max_ttl: Duration::from_millis(millis.parse().ok()?) };
         (topology.fingerprint() == fingerprint).then_some(topology)
     }
@@ -96,6 +102,14 @@ mod tests {
         #[test]
         fn nothing_is_too_odd_to_be_read(text in "\\PC{0,60}|1 [0-9]{0,20} \\PC{0,40}", fingerprint in 0u64..10) {
             let _ = Topology::read(&text, fingerprint);
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_that_does_not_belong_on_a_terminal() {
+        for address in ["a\u{1b}[2J:1", "a\n:1", "a\u{202e}:1", &"a".repeat(LONGEST)] {
+            let odd = topology(&[(address, 1)], 15_000);
+            assert_eq!(Topology::read(&odd.text(), odd.fingerprint()), None, "{address:?}");
         }
     }
 

@@ -105,7 +105,7 @@ impl Action {
 
 impl Model {
     pub(crate) fn possible(&self, state: &State, actions: &mut Vec<Action>) {
-        if properties::is_violated(state) {
+        if properties::is_violated(&self.bounds, state) {
             // The trace has what it is for.
             return;
         }
@@ -134,13 +134,18 @@ impl Model {
         }
     }
 
-    /// Returns true if this memory may be lost now. By A11 that of the only present server may not be once it is flipped, while a
-    /// broker lives that knows of no change: nothing tells such a broker that this is no plain restart.
+    /// Returns true if this memory may be lost now: by A11 some present server goes on to speak of the change, while there is a
+    /// broker that has not heard of it, or that may start.
     fn may_lose(&self, state: &State, server: u8) -> bool {
-        let is_only = self.present() == 1 << server && self.rules.only_server_keeps_memory;
-        let is_flipped = state.servers[server as usize].stamp().is_some_and(|stamp| stamp.plan != PRESENT);
-        let knows = |broker: &Broker| broker.aware != 0;
-        !self.is_gone(state, server) && (!is_only || !is_flipped || state.brokers.iter().flatten().all(knows))
+        let has_begun = state.servers.iter().any(|shown| shown.stamp().is_some_and(|stamp| stamp.plan != PRESENT));
+        let speaks = |other: usize| {
+            let shown = state.servers[other];
+            shown.notice != 0 || shown.stamp().is_some_and(|stamp| stamp.plan != PRESENT)
+        };
+        let others = each(self.present()).filter(|other| *other != usize::from(server));
+        let is_remembered = others.into_iter().any(speaks);
+        let all_know = state.brokers.iter().all(|broker| broker.as_ref().is_some_and(|broker| broker.aware != 0));
+        !self.is_gone(state, server) && (!has_begun || is_remembered || all_know || !self.rules.somebody_remembers)
     }
 
     fn is_gone(&self, state: &State, server: u8) -> bool {

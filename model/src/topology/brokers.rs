@@ -168,11 +168,16 @@ impl Model {
                 continue;
             }
             let item = state.servers[server].item;
-            let creates = !open;
+            let creates = !open && self.rules.reasserts;
             for (client, hold) in broker.holds.into_iter().enumerate() {
                 let op = match hold {
                     Hold::Asked if open && item.is_none() => Op::Grant { id: fresh },
                     Hold::Held { id, lease } if lease < self.bounds.ttl || !carries(item, id) => {
+                        // In a closed shard nothing comes of what finds another item, or none and creates none.
+                        let may_come_of_it = open || carries(item, id) || creates && item.is_none();
+                        if !may_come_of_it {
+                            continue;
+                        }
                         Op::Keep { id, creates }
                     }
                     Hold::Moving { from, to, .. } => Op::Swap { from, to },
@@ -203,9 +208,8 @@ impl Model {
             (Op::Swap { to, .. }, Said::Done, Hold::Moving { .. }) => self.has(state, number, client, to, server),
             (Op::Swap { to, .. }, Said::Done, Hold::HandingOver { .. }) => {
                 broker.holds[client] = Hold::None;
-                match broker.holds[1 - client] {
-                    Hold::Asked => self.has(state, number, 1 - client, to, server),
-                    _ => {}
+                if broker.holds[1 - client] == Hold::Asked {
+                    self.has(state, number, 1 - client, to, server);
                 }
             }
             // Only an open shard has the last word.
@@ -291,7 +295,10 @@ impl Model {
         }
         let over = [0, 1].map(|client| matches!(aged.holds[client], Hold::Held { lease: 0, .. }));
         *broker = aged;
-        (0..2).filter(|client| over[*client]).for_each(|client| self.let_go(state, number, client));
+        for client in (0..2).filter(|client| over[*client]) {
+            state.lock_lost |= state.at[client] == number as u8;
+            self.let_go(state, number, client);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The configurations that are explored, and what goes wrong without each rule.
 
-use super::properties::{LINGER_WHOLE, ONE_HOLDER, TOKENS_RISE};
+use super::properties::{LINGER_WHOLE, LOCK_KEPT, ONE_HOLDER, TOKENS_RISE};
 use super::{Bounds, Rules, Topology};
 
 const fn on(servers: u8, place: usize) -> Topology {
@@ -42,7 +42,7 @@ const LINGER: Bounds = Bounds { name: "weights, linger", linger: 6, leaves: true
 
 const RIVAL: Option<Topology> = Some(on(0b110, 2));
 const DEAD: Bounds = Bounds { name: "dead", dead: Some(0), next: on(0b010, 1), ..WEIGHTS };
-/// Locks that are kept by brokers that work in time, and nobody's list misses them.
+/// Locks that are kept by brokers that work in time.
 const KEPT: Bounds = kept(Bounds { name: "weights, kept", ..WEIGHTS });
 
 /// The configurations that are explored with every change.
@@ -57,7 +57,7 @@ pub const QUICK: &[Bounds] = &[
     kept(Bounds { name: "grow, kept", ..GROW }),
     kept(Bounds { name: "stays, kept", ..STAYS }),
     Bounds { name: "weights, kept, loss", losses: 1, ..KEPT },
-    Bounds { name: "weights, death", deaths: 1, ..WEIGHTS },
+    Bounds { name: "weights, death", deaths: 1, asks: 1, ..WEIGHTS },
     Bounds { name: "weights, late", strays: 1, ..WEIGHTS },
     Bounds { name: "weights, adopter dies", adopter_deaths: 1, ..WEIGHTS },
     Bounds { name: "weights, free again", recovers: true, ..WEIGHTS },
@@ -77,13 +77,16 @@ pub const LONG: &[Bounds] = &[
     Bounds { name: "stays, loss", losses: 1, ..STAYS },
     Bounds { name: "weights, loss", losses: 1, ..WEIGHTS },
     Bounds { name: "weights, rival", rival: RIVAL, ..WEIGHTS },
-    Bounds { name: "weights, linger, death", deaths: 1, ..LINGER },
+    Bounds { name: "weights, linger, death", deaths: 1, asks: 1, ..LINGER },
+    Bounds { name: "replace, death", deaths: 1, asks: 1, ..REPLACE },
     Bounds { name: "replace, late", strays: 1, ..REPLACE },
     Bounds { name: "grow, late", strays: 1, ..GROW },
     Bounds { name: "dead, late", strays: 1, ..DEAD },
     Bounds { name: "dead, loss", losses: 1, ..DEAD },
+    kept(Bounds { name: "weights, kept, linger", ..LINGER }),
+    kept(Bounds { name: "weights, kept, linger, loss", losses: 1, ..LINGER }),
     Bounds { name: "weights, reattach, late", reattaches: 1, strays: 1, ..WEIGHTS },
-    Bounds { name: "weights, reattach, death", reattaches: 1, deaths: 1, ..WEIGHTS },
+    Bounds { name: "weights, reattach, death", reattaches: 1, deaths: 1, asks: 1, ..WEIGHTS },
     Bounds { name: "weights, hand-over, late", together: true, leaves: true, strays: 1, ..WEIGHTS },
     Bounds { name: "weights, tokens, again", tokens: true, asks: 1, leaves: true, ..WEIGHTS },
     Bounds { name: "replace, reattach", reattaches: 1, ..REPLACE },
@@ -95,9 +98,10 @@ pub const LONG: &[Bounds] = &[
 pub const LARGER: &[Bounds] = &[
     Bounds { name: "weights, loss, late", losses: 1, strays: 1, ..WEIGHTS },
     Bounds { name: "weights, two losses", losses: 2, ..WEIGHTS },
-    Bounds { name: "weights, loss, death", losses: 1, deaths: 1, ..WEIGHTS },
+    Bounds { name: "weights, loss, death", losses: 1, deaths: 1, asks: 1, ..WEIGHTS },
+    Bounds { name: "replace, loss, death", losses: 1, deaths: 1, asks: 1, ..REPLACE },
+    Bounds { name: "to a third, two losses", next: on(0b111, 2), losses: 2, ..WEIGHTS },
     Bounds { name: "weights, loss, adopter dies", losses: 1, adopter_deaths: 1, ..WEIGHTS },
-    Bounds { name: "weights, linger, loss", losses: 1, ..LINGER },
     Bounds { name: "grow, loss, late", losses: 1, strays: 1, ..GROW },
     Bounds { name: "weights, rival, loss", rival: RIVAL, losses: 1, ..WEIGHTS },
     Bounds { name: "three, loss", losses: 1, ..THREE },
@@ -107,7 +111,8 @@ pub const LARGER: &[Bounds] = &[
 const fn kept(bounds: Bounds) -> Bounds {
     let present = Topology { max_ttl: 4, ..bounds.present };
     let next = Topology { max_ttl: 4, ..bounds.next };
-    Bounds { present, next, ttl: 4, prompt: true, dump_misses: false, ..bounds }
+    // No lock is lost though the list misses it; a linger may be.
+    Bounds { present, next, ttl: 4, prompt: true, dump_misses: bounds.linger == 0, ..bounds }
 }
 
 /// A rule left out, and the property that does not hold then.
@@ -115,6 +120,8 @@ const fn kept(bounds: Bounds) -> Bounds {
 pub struct Mutilation {
     pub rule: &'static str,
     pub rules: Rules,
+    /// The rules with which nothing goes wrong.
+    pub with: Rules,
     pub bounds: Bounds,
     pub breaks: &'static str,
 }
@@ -124,6 +131,7 @@ macro_rules! without {
         Mutilation {
             rule: stringify!($rule),
             rules: Rules { $rule: false, ..Rules::ALL },
+            with: Rules::ALL,
             bounds: Bounds { name: stringify!($rule), ..$bounds },
             breaks: $breaks,
         }
@@ -140,6 +148,7 @@ pub const TEETH: &[Mutilation] = &[
     without!(opens_with_evidence, LOSS, ONE_HOLDER),
     without!(aware_opens_nothing, LOSS, ONE_HOLDER),
     without!(old_place_first, WEIGHTS, ONE_HOLDER),
+    without!(reasserts, KEPT, LOCK_KEPT),
     without!(opens_when_all_flipped, REPLACE, ONE_HOLDER),
     without!(waits_from_last_flip, WEIGHTS, ONE_HOLDER),
     without!(adopter_opens_first, WEIGHTS, ONE_HOLDER),
@@ -150,10 +159,11 @@ pub const TEETH: &[Mutilation] = &[
         rule: "longer_ttl",
         // A lock in use with a ttl of 4 stands for one that was, and in which somebody still believes.
         rules: Rules { longer_ttl: false, lowered_with_care: false, ..Rules::ALL },
+        with: Rules { lowered_with_care: false, ..Rules::ALL },
         bounds: Bounds { name: "longer_ttl", ..LOWERED },
         breaks: ONE_HOLDER,
     },
     without!(lowered_with_care, Bounds { losses: 1, ..LOWERED }, ONE_HOLDER),
-    without!(only_server_keeps_memory, Bounds { losses: 1, ..REPLACE }, ONE_HOLDER),
+    without!(somebody_remembers, Bounds { losses: 1, ..REPLACE }, ONE_HOLDER),
     without!(dead_is_down, DEAD, ONE_HOLDER),
 ];

@@ -1,4 +1,4 @@
-//! Servers that come and go: a list of memcached servers that changes under running brokers (docs/safety.md, section 17).
+//! Servers that come and go: a list of memcached servers that changes under running brokers (README.md has what is in it).
 //!
 //! A machine of its own, beside the one of `crate::model`: one name, two brokers with a client each, up to three servers, and
 //! up to two runs of `shard adopt`. Brokers and adopters are written for it. A batch is one step: it counts if S shows
@@ -18,7 +18,8 @@ pub use configurations::{LARGER, LONG, Mutilation, QUICK, TEETH};
 pub use properties::{FREE_AGAIN, LINGER_WHOLE, LOCK_KEPT, ONE_HOLDER, PROMISES, TOKENS_RISE};
 pub use state::{SERVERS, Set, State};
 
-use state::{Plan, members};
+use state::Plan;
+pub(crate) use state::each;
 
 /// The topology in force at first, and those that operators adopt.
 pub(crate) const PRESENT: Plan = 1;
@@ -110,12 +111,14 @@ rules! {
     tokens_go_on,
     /// R25. An epoch that has changed since it was seen counts anew.
     counts_anew,
+    /// R24. A broker creates what it keeps at a place that is closed.
+    reasserts,
     /// R26. The wait is as long as the longer one of both `--max-ttl`; left out, as the next one.
     longer_ttl,
     /// R26. `--max-ttl` is lowered only to what no lock in use exceeds.
     lowered_with_care,
-    /// A11. Where there was only one server, it keeps its memory from its flip until every broker has heard of the change.
-    only_server_keeps_memory,
+    /// A11. Once a server is flipped, some present one goes on to speak of the change until every broker has heard of it.
+    somebody_remembers,
     /// R27. A server that is said to be dead answers nobody; left out, it answers one broker.
     dead_is_down,
 }
@@ -194,11 +197,7 @@ impl stateright::Model for Model {
     }
 }
 
-/// Returns the servers that have none of these.
+/// Returns true if all of these are among those.
 pub(crate) fn is_within(these: Set, those: Set) -> bool {
     these & !those == 0
-}
-
-pub(crate) fn each(set: Set) -> impl Iterator<Item = usize> {
-    members(set)
 }

@@ -13,7 +13,8 @@ pub const LINGER_WHOLE: &str = "no linger is cut short";
 pub const TOKENS_RISE: &str = "tokens rise";
 pub const FREE_AGAIN: &str = "somebody can acquire again";
 
-/// What is never broken. The others are states that must be reached, or these say little.
+/// The names of what must never be broken. The other properties are states that must be reached: without them these would hold for
+/// want of anything that happens.
 pub const PROMISES: [&str; 5] = [ONE_HOLDER, LOCK_KEPT, LINGER_WHOLE, TOKENS_RISE, FREE_AGAIN];
 
 /// More steps than any recovery takes.
@@ -23,15 +24,15 @@ fn one_holder(state: &State) -> bool {
     state.valid[0] == 0 || state.valid[1] == 0
 }
 
-/// A broker that dies with a memory takes its lingers along.
+/// A broker that dies with a memory, or that comes too late after a loss, takes its lingers along.
 fn linger_whole(bounds: &Bounds, state: &State) -> bool {
-    let excused = state.left.losses < bounds.losses && state.left.deaths < bounds.deaths;
+    let excused = state.left.losses < bounds.losses && (state.left.deaths < bounds.deaths || !bounds.prompt);
     excused || !state.linger_cut
 }
 
 /// Returns true if a client gets the lock when from now on nothing fails, and `adopt` is run again.
 fn free_again(model: &Model, state: &State) -> bool {
-    if !state.strays.is_empty() || state.valid != [0; 2] || is_violated(state) {
+    if !state.strays.is_empty() || state.valid != [0; 2] || is_violated(&model.bounds, state) {
         return true;
     }
     let mut state = state.clone();
@@ -41,6 +42,8 @@ fn free_again(model: &Model, state: &State) -> bool {
     (state.left.losses, state.left.deaths, state.left.adopter_deaths) = (0, 0, 0);
     let mut actions = Vec::new();
     for step in 0..PATIENCE {
+        // What is lost on the way is not the question.
+        (state.lock_lost, state.linger_cut) = (false, false);
         if state.valid != [0; 2] {
             return true;
         }
@@ -54,8 +57,10 @@ fn free_again(model: &Model, state: &State) -> bool {
     false
 }
 
-pub(crate) fn is_violated(state: &State) -> bool {
-    !one_holder(state) || state.linger_cut || state.lock_lost || state.token_fell
+/// Returns true if a promise is broken: what comes of it is not explored.
+pub(crate) fn is_violated(bounds: &Bounds, state: &State) -> bool {
+    let is_lost = bounds.prompt && state.lock_lost;
+    !one_holder(state) || !linger_whole(bounds, state) || is_lost || state.token_fell
 }
 
 pub(crate) fn all(bounds: &Bounds) -> Vec<Property<Model>> {

@@ -12,7 +12,8 @@ pub type Epoch = u8;
 /// An id of a grant or of a linger, renamed by where it appears; 0 for none.
 pub type Id = u8;
 
-pub(crate) fn members(set: Set) -> impl Iterator<Item = usize> {
+/// Lists the servers of a set.
+pub(crate) fn each(set: Set) -> impl Iterator<Item = usize> {
     (0..SERVERS).filter(move |server| set & 1 << server != 0)
 }
 
@@ -290,7 +291,7 @@ impl State {
     pub fn new(bounds: &Bounds) -> State {
         let mut servers = [Server::default(); SERVERS];
         let mut broker = Broker::default();
-        for (number, server) in members(bounds.present.servers).enumerate() {
+        for (number, server) in each(bounds.present.servers).enumerate() {
             let state = StateItem { epoch: number as Epoch + 1, made_for: PRESENT, flipped: false };
             servers[server] = Server { state: Some(state), open: true, ..Server::default() };
             let stamp = Stamp { epoch: state.epoch, plan: PRESENT };

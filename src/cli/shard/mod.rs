@@ -12,7 +12,7 @@ use super::lists::plain;
 use crate::config::{AdoptArgs, ShardArgs, StatusArgs, TraceOptions};
 use crate::output;
 use crate::store::ShardAddress;
-use crate::store::memcached::{self, MemcachedSettings, Opened};
+use crate::store::memcached::{self, Adopted, MemcachedSettings, Opened};
 use crate::telemetry;
 
 /// The commands for the servers.
@@ -65,32 +65,37 @@ pub async fn run<C: CommandFactory>(command: ShardCommand) -> anyhow::Result<Exi
         ShardCommand::Open(_) => {
             let opened = memcached::open(&settings).await.into_iter().map(|(shard, opened)| {
                 let done = opened.map(|opened| match opened {
-                    Opened::Opened => "open",
-                    Opened::WasOpen => "was open already",
+                    Opened::Opened => "open".to_owned(),
+                    Opened::WasOpen => "was open already".to_owned(),
                 });
                 (shard, done)
             });
-            show(opened.collect())
+            show(opened.collect(), "open")
         }
         ShardCommand::Adopt(AdoptArgs { force, dry_run: true, .. }) => rehearsal::run(&settings, force).await,
         ShardCommand::Adopt(AdoptArgs { force, .. }) => {
             let adopted = memcached::adopt(&settings, force).await.into_iter();
-            show(adopted.map(|(shard, done)| (shard, done.map(|()| "adopted"))).collect())
+            let said = |adopted| match adopted {
+                Adopted::Opened => "adopted".to_owned(),
+                Adopted::Closed => "closed for good: it is in the list before alone".to_owned(),
+                Adopted::LeftAlone(why) => format!("not closed, and it is in the list before: {why}"),
+            };
+            show(adopted.map(|(shard, done)| (shard, done.map(said))).collect(), "adopted")
         }
         ShardCommand::Status(StatusArgs { json, .. }) => status::run(&settings, json).await,
     }
 }
 
-/// Prints a line for each shard.
-fn show(results: Vec<(ShardAddress, Result<&str, String>)>) -> anyhow::Result<ExitCode> {
+/// Prints a line for each server. Fails if one of them is not `done`.
+fn show(results: Vec<(ShardAddress, Result<String, String>)>, done: &str) -> anyhow::Result<ExitCode> {
     let failed = results.iter().filter(|(_, result)| result.is_err()).count();
     let all = results.len();
     let lines = results.into_iter().map(|(shard, result)| {
-        let result = result.map_or_else(|why| why, str::to_owned);
-        format!("{shard}: {result}\n")
+        // Some have words of a server's in them.
+        format!("{shard}: {}\n", plain(&result.unwrap_or_else(|why| why)))
     });
     let printed = output::print(&lines.collect::<String>());
-    anyhow::ensure!(failed == 0, "{failed} of {all} shards are not open");
+    anyhow::ensure!(failed == 0, "{failed} of {all} servers are not {done}");
     Ok(printed)
 }
 

@@ -6,7 +6,7 @@ use super::reasons;
 use super::status::{brokers_seen, but_for, counted, generation, table_of_brokers, why_uncounted, word};
 use crate::cli::lists::{Row, table};
 use crate::output;
-use crate::store::memcached::{self, MemcachedSettings, ShardReport, Standing};
+use crate::store::memcached::{self, Becomes, MemcachedSettings, ShardReport, Standing};
 
 /// A server, and what it would become.
 struct Rehearsed {
@@ -19,7 +19,8 @@ pub(super) async fn run(settings: &MemcachedSettings, force: bool) -> anyhow::Re
     let (mut reports, mut rows, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
     for (report, next) in memcached::rehearse(settings, force).await {
         let becomes = match next {
-            Ok(generation) => format!("open, generation {generation}"),
+            Ok(Becomes::Open(generation)) => format!("open, generation {generation}"),
+            Ok(Becomes::Closed) => "closed for good".to_owned(),
             Err(why) => {
                 refusals.push((report.shard.clone(), why));
                 "not touched".to_owned()

@@ -36,9 +36,9 @@ use lockbroker_core::shard::{
 };
 use tokio::sync::watch;
 
-pub use opening::{Opened, adopt, open};
+pub use opening::{Adopted, Opened, adopt, open};
 pub use presence::{BrokerNote, SeenBroker};
-pub use status::{Count, ReportedState, ShardReport, Standing, Uncounted, rehearse, status};
+pub use status::{Becomes, Count, ReportedState, ShardReport, Standing, Uncounted, rehearse, status};
 
 use self::board::Board;
 use self::connection::Connection;
@@ -242,8 +242,8 @@ impl MemcachedStore {
         self.board.hear(shard, news);
         let (server, wire) = (address.clone(), Arc::clone(&self.wire));
         match (news, &self.topology) {
-            // Logged when it is known to whom.
             (News::Foreign, _) => {
+                news::log(address, news);
                 self.flights.push(Box::pin(async move { Landed::Read(shard, words::of_owner(&server, &wire).await) }));
             }
             (News::GrantsLocks, Some(ours)) => {
@@ -273,7 +273,8 @@ impl MemcachedStore {
             }
             Landed::Compared(shard, witness) => shards.compared(shard, witness, outside),
             Landed::Left => {}
-            Landed::Read(shard, theirs) => news::log_foreign(&shown[shard].address, theirs.as_ref()),
+            Landed::Read(_, None) => {}
+            Landed::Read(shard, Some(theirs)) => news::log_foreign(&shown[shard].address, &theirs),
             Landed::Exchanged { shard, link, connection, said, took } => {
                 if let Some(took) = took {
                     shown[shard].metrics.batch.observe(took);

@@ -1,6 +1,6 @@
 //! Lines of the log about shards.
 
-use lockbroker_core::shard::{News, Topology};
+use lockbroker_core::shard::{FOREIGN, News, Topology};
 
 use super::server::ServerFacts;
 use super::words;
@@ -18,8 +18,7 @@ pub(super) fn log(shard: &ShardAddress, news: &News) {
         News::Trouble(trouble) => tracing::warn!(%shard, "{trouble}"),
         News::CannotKeepLocks(why) => tracing::error!(%shard, "memcached cannot keep locks, and is not used: {why}"),
         News::Lost => tracing::warn!(%shard, "memcached has no lock state: it is new, restarted or flushed"),
-        // Is logged with the topology of its brokers.
-        News::Foreign => {}
+        News::Foreign => tracing::error!(%shard, "memcached is not used: {FOREIGN}"),
         News::NotUsed(why) => tracing::error!(%shard, "memcached is not used: {why}"),
         News::StateRefused(why) => tracing::error!(%shard, "memcached does not take the shard's state: {why}"),
         News::Closed(left) => tracing::warn!(
@@ -36,9 +35,9 @@ pub(super) fn log(shard: &ShardAddress, news: &News) {
     }
 }
 
-/// Logs that a shard belongs to others, and with which flags they have it, if they have left that there.
-pub(super) fn log_foreign(shard: &ShardAddress, theirs: Option<&Topology>) {
-    tracing::error!(%shard, "memcached is not used: {}", words::foreign(theirs));
+/// Logs with which flags others have a shard that belongs to them.
+pub(super) fn log_foreign(shard: &ShardAddress, theirs: &Topology) {
+    tracing::error!(%shard, "memcached is not used: {}", words::foreign(Some(theirs)));
 }
 
 /// Logs what is worth knowing of a server that is met for the first time.

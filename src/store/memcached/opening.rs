@@ -9,7 +9,7 @@ use rand::RngExt;
 use super::connection::Connection;
 use super::outside::wall_micros;
 use super::presence::SeenBroker;
-use super::survey::{Reached, Survey, Unread, exchange, reach, survey};
+use super::survey::{Reached, Surveyed, exchange, reach, survey_all};
 use super::wire::Wire;
 use super::{MemcachedSettings, ShardAddress};
 use crate::lock::FencingToken;
@@ -78,50 +78,71 @@ fn highest_generation(states: impl Iterator<Item = StateItem>) -> Option<Generat
 
 /// Makes every shard belong to this topology, whatever it belonged to. Starts an epoch on each, open at once, with
 /// tokens above the highest that any of them has given, and of the generation after the highest that any of them has. For
-/// a planned change of the servers, their weights or `--max-ttl`, and for shards of format 1: after all brokers have been
+/// a planned change of the servers, their weights or `--max-ttl`, and for shards of an older format: after all brokers have been
 /// stopped, and every ttl and linger has been waited out.
+///
+/// Servers that are in the list before alone are closed: they belong to this topology from then on, which does not use them. So a broker
+/// that is started with that list grants none of their locks. They are known by the words that brokers have left.
 ///
 /// # Errors
 /// If a shard cannot be reached, cannot keep locks, or has a state of a later version, its line says why and no shard is
-/// touched. Nor is any if a broker has noted itself within the last 15 s, unless `force` says that it is of no
-/// consequence.
+/// touched. Nor is any if a broker has noted itself within the last 15 s, or a server of the list before cannot be closed, unless
+/// `force` says that it is of no consequence.
 ///
 /// # Cancel safety
 /// Shards already adopted stay so; call it again.
-pub async fn adopt(settings: &MemcachedSettings, force: bool) -> Vec<(ShardAddress, Result<(), String>)> {
+pub async fn adopt(settings: &MemcachedSettings, force: bool) -> Vec<(ShardAddress, Result<Adopted, String>)> {
     let wire = &Wire::new(&settings.key_prefix);
     let ours = &Topology { members: settings.members(), max_ttl: settings.max_ttl };
-    let surveys = survey(settings, wire).await;
-    let plans = plan(&surveys, force);
+    let surveyed = survey_all(settings, wire).await;
+    let plans = plan(&surveyed, force);
     let mut results = Vec::new();
-    for ((shard, survey), next) in settings.shards.iter().zip(surveys).zip(plans) {
+    // Those that are dropped come last, and are closed first.
+    for (Surveyed { shard, survey, .. }, next) in surveyed.into_iter().zip(plans).rev() {
         let result = match (survey, next) {
             (_, Err(why)) => Err(why),
-            (Err(unread), _) => Err(unread.to_string()),
+            (Err(unread), Ok(_)) => Ok(Adopted::LeftAlone(unread.to_string())),
             (Ok(survey), Ok(next)) => adopt_one(survey.reached, wire, fresh(next.generation), ours, next.start).await,
         };
-        results.push((shard.clone(), result));
+        results.push((shard, result));
     }
+    results.reverse();
     results
+}
+
+/// The effect of adopting on one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Adopted {
+    /// It grants locks by this topology.
+    Opened,
+    /// It is in the list before alone, and grants nothing more.
+    Closed,
+    /// It is in the list before alone, and has not been closed, for this reason.
+    LeftAlone(String),
 }
 
 /// The beginning of a shard that is adopted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Next {
     pub(super) generation: Generation,
-    /// Its tokens come after this one.
-    start: u64,
+    /// Its tokens come after this one. None if it is to grant nothing.
+    pub(super) start: Option<u64>,
 }
 
 /// Says for each shard what adopting makes of it, or why it is not touched.
-pub(super) fn plan(surveys: &[Result<Survey, Unread>], force: bool) -> Vec<Result<Next, String>> {
-    let adoptable = |survey: &'_ Result<Survey, Unread>| match survey {
+pub(super) fn plan(servers: &[Surveyed], force: bool) -> Vec<Result<Next, String>> {
+    let adoptable = |server: &Surveyed| match &server.survey {
+        Err(_) if server.is_dropped && force => Ok(()),
+        Err(unread) if server.is_dropped => Err(format!(
+            "it is in the list before alone, and cannot be closed: {unread}. Start it; or keep it down for good, or until it \
+             is empty, and use --force. A broker that is started with that list would grant its locks a second time"
+        )),
         Err(unread) => Err(unread.to_string()),
         Ok(survey) => survey.unusable().map_or(Ok(()), |why| Err(format!("not touched: {why}"))),
     };
-    let adoptable: Vec<_> = surveys.iter().map(adoptable).collect();
-    let surveyed = || surveys.iter().zip(&adoptable).filter(|(_, adoptable)| adoptable.is_ok());
-    let surveyed = || surveyed().filter_map(|(survey, _)| survey.as_ref().ok());
+    let adoptable: Vec<_> = servers.iter().map(adoptable).collect();
+    let surveyed = || servers.iter().zip(&adoptable).filter(|(_, adoptable)| adoptable.is_ok());
+    let surveyed = || surveyed().filter_map(|(server, _)| server.survey.as_ref().ok());
     let highest = surveyed().filter_map(|survey| survey.token).map(FencingToken::get).max().unwrap_or(0);
     // Each is named once: it has a note of its own on each shard.
     let mut brokers: BTreeMap<&str, &SeenBroker> = BTreeMap::new();
@@ -136,15 +157,17 @@ pub(super) fn plan(surveys: &[Result<Survey, Unread>], force: bool) -> Vec<Resul
     let last = highest_generation(surveyed().map(|survey| survey.reached.state));
     let generation = last.map_or(Some(Generation::FIRST), Generation::next);
     let start = first_token(wall_micros(), highest);
-    let next = |adoptable| match (adoptable, start, generation) {
-        (Err(why), ..) => Err(why),
+    let next = |(server, adoptable): (&Surveyed, &Result<(), String>)| match (adoptable, start, generation) {
+        (Err(why), ..) => Err(why.clone()),
         (Ok(()), ..) if !all_reached => Err("not touched: another shard was not to be had".to_owned()),
         (Ok(()), ..) if let Some(running) = &running => Err(running.clone()),
         (Ok(()), None, _) => Err(WRONG_CLOCK.to_owned()),
         (Ok(()), _, None) => Err(LAST_GENERATION.to_owned()),
-        (Ok(()), Some(start), Some(generation)) => Ok(Next { generation, start }),
+        (Ok(()), Some(start), Some(generation)) => {
+            Ok(Next { generation, start: (!server.is_dropped).then_some(start) })
+        }
     };
-    adoptable.iter().cloned().map(next).collect()
+    servers.iter().zip(&adoptable).map(next).collect()
 }
 
 /// Lists the brokers that are in the way of adopting shards.
@@ -159,12 +182,18 @@ fn still_running(brokers: Vec<&SeenBroker>) -> String {
     )
 }
 
-async fn adopt_one(reached: Reached, wire: &Wire, stamp: Stamp, ours: &Topology, start: u64) -> Result<(), String> {
+async fn adopt_one(
+    reached: Reached,
+    wire: &Wire,
+    stamp: Stamp,
+    ours: &Topology,
+    start: Option<u64>,
+) -> Result<Adopted, String> {
     let Reached { mut connection, state, .. } = reached;
     // Before S, for brokers of the old topology, which read whose the shard is. Without memory for the words it is adopted too.
     connection.exchange(wire, &[protocol::note_topology(ours)]).await.map_err(|error| error.to_string())?;
     // The tokens first: once its state shows, the shard is open.
-    let mut batch = vec![protocol::open(stamp.epoch, start)];
+    let mut batch: Vec<_> = start.map(|start| protocol::open(stamp.epoch, start)).into_iter().collect();
     // By compare: should the deletion land late, it meets another S, and does nothing.
     match state {
         StateItem::Missing => {}
@@ -174,9 +203,10 @@ async fn adopt_one(reached: Reached, wire: &Wire, stamp: Stamp, ours: &Topology,
     batch.extend([protocol::begin(stamp, ours.fingerprint()), protocol::witness()]);
     let responses = exchange(&mut connection, wire, batch).await?;
     match responses.last().map(protocol::read_witness) {
-        Some(Ok(Witness::Shows(shown))) if shown == stamp => Ok(()),
+        Some(Ok(Witness::Shows(shown))) if shown == stamp && start.is_none() => Ok(Adopted::Closed),
+        Some(Ok(Witness::Shows(shown))) if shown == stamp => Ok(Adopted::Opened),
         Some(Err(error)) => Err(error.to_string()),
-        _ => Err("a broker set it up meanwhile: stop all brokers first".to_owned()),
+        _ => Err("a broker, or another adopt, set it up meanwhile: stop all brokers first, and try again".to_owned()),
     }
 }
 

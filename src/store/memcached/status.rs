@@ -11,9 +11,9 @@ use tokio::time::timeout;
 
 use super::dump::{DumpError, Found, Pattern};
 use super::listing::{LONGEST, dump_locks};
-use super::opening::plan;
+use super::opening::{Next, plan};
 use super::presence::SeenBroker;
-use super::survey::{Reached, Survey, Unread, survey};
+use super::survey::{Reached, Survey, Surveyed, Unread, survey, survey_all};
 use super::wire::Wire;
 use super::{MemcachedSettings, ShardAddress, words};
 
@@ -113,7 +113,8 @@ pub struct ShardReport {
 /// Nothing is left behind.
 pub async fn status(settings: &MemcachedSettings) -> Vec<ShardReport> {
     let wire = &Wire::new(&settings.key_prefix);
-    Reporter::new(settings, wire).report(survey(settings, wire).await).await
+    let surveys = survey(&settings.shards, settings, wire).await;
+    Reporter::new(settings, wire).report(settings.shards.iter().cloned().zip(surveys).collect()).await
 }
 
 /// Reports on every shard as [`status`] does, with the generation that [`adopt`](super::adopt) would begin there, or why it
@@ -121,18 +122,32 @@ pub async fn status(settings: &MemcachedSettings) -> Vec<ShardReport> {
 ///
 /// # Cancel safety
 /// Nothing is left behind.
-pub async fn rehearse(settings: &MemcachedSettings, force: bool) -> Vec<(ShardReport, Result<Generation, String>)> {
+pub async fn rehearse(settings: &MemcachedSettings, force: bool) -> Vec<(ShardReport, Result<Becomes, String>)> {
     let wire = &Wire::new(&settings.key_prefix);
-    let surveys = survey(settings, wire).await;
-    let plans = plan(&surveys, force);
+    let surveyed = survey_all(settings, wire).await;
+    let plans = plan(&surveyed, force);
+    let next = |plan: Result<Next, String>| {
+        plan.map(|Next { generation, start }| match start {
+            Some(_) => Becomes::Open(generation),
+            None => Becomes::Closed,
+        })
+    };
+    let surveys = surveyed.into_iter().map(|Surveyed { shard, survey, .. }| (shard, survey)).collect();
     let reports = Reporter::new(settings, wire).report(surveys).await;
-    let next = plans.into_iter().map(|plan| plan.map(|next| next.generation));
-    reports.into_iter().zip(next).collect()
+    reports.into_iter().zip(plans.into_iter().map(next)).collect()
+}
+
+/// What adopting would make of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Becomes {
+    /// It would grant locks, in this generation.
+    Open(Generation),
+    /// It is in the list before alone, and would grant nothing more.
+    Closed,
 }
 
 /// Makes reports of one topology's shards.
 struct Reporter<'a> {
-    settings: &'a MemcachedSettings,
     wire: &'a Wire,
     /// The topology.
     ours: u64,
@@ -143,16 +158,16 @@ impl<'a> Reporter<'a> {
     fn new(settings: &'a MemcachedSettings, wire: &'a Wire) -> Reporter<'a> {
         let members = settings.members();
         let ours = fingerprint(&members, settings.max_ttl);
-        Reporter { settings, wire, ours, placement: Placement::new(&members) }
+        Reporter { wire, ours, placement: Placement::new(&members) }
     }
 
-    async fn report(&self, surveys: Vec<Result<Survey, Unread>>) -> Vec<ShardReport> {
-        let shards = self.settings.shards.iter().enumerate().zip(surveys);
-        join_all(shards.map(|((index, shard), survey)| self.report_one(index, shard, survey))).await
+    async fn report(&self, surveys: Vec<(ShardAddress, Result<Survey, Unread>)>) -> Vec<ShardReport> {
+        let shards = surveys.into_iter().enumerate();
+        join_all(shards.map(|(index, (shard, survey))| self.report_one(index, shard, survey))).await
     }
 
-    async fn report_one(&self, index: usize, shard: &ShardAddress, survey: Result<Survey, Unread>) -> ShardReport {
-        let shard = shard.clone();
+    /// Reports on one server. `index` is beyond those of the shards if it is none of them.
+    async fn report_one(&self, index: usize, shard: ShardAddress, survey: Result<Survey, Unread>) -> ShardReport {
         let survey = match survey {
             Ok(survey) => survey,
             Err(unread) => {
@@ -167,7 +182,7 @@ impl<'a> Reporter<'a> {
         };
         let (state, mut why) = self.state(&survey);
         if state == ReportedState::Foreign {
-            why = Some(words::foreign(words::of_owner(&shard, self.wire).await.as_ref()));
+            why = Some(words::foreign(survey.topology.as_ref()));
         }
         let Survey { mut reached, brokers, .. } = survey;
         let dangers = (!reached.dangers.is_empty()).then(|| format!("may lose locks: {}", reached.dangers.join("; ")));

@@ -1,12 +1,13 @@
 //! Looks at shards for operators' commands: what each is, and who has noted itself there. Changes nothing.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
 use lockbroker_core::command::{Command, Reply};
 use lockbroker_core::shard::state_item::{Epoch, Stamp, StateItem, Unusable};
-use lockbroker_core::shard::{PLACES, protocol};
+use lockbroker_core::shard::{PLACES, Topology, protocol};
 
 use super::connection::Connection;
 use super::presence::{self, SeenBroker};
@@ -54,13 +55,23 @@ impl From<protocol::Unexpected> for Unread {
     }
 }
 
-/// A shard, and all that adopting depends on.
+/// A shard's state, and all that adopting depends on.
 pub(super) struct Survey {
     pub(super) reached: Reached,
     /// The highest token of its epoch. None if it is closed, has no state, or one that this version cannot read.
     pub(super) token: Option<FencingToken>,
     /// The brokers that have noted themselves there within the last 15 s.
     pub(super) brokers: Vec<SeenBroker>,
+    /// The topology to which it belongs, if its brokers have left it there in words.
+    pub(super) topology: Option<Topology>,
+}
+
+/// A server that adopting concerns.
+pub(super) struct Surveyed {
+    pub(super) shard: ShardAddress,
+    /// True if the list before had it, and the new one has not.
+    pub(super) is_dropped: bool,
+    pub(super) survey: Result<Survey, Unread>,
 }
 
 impl Survey {
@@ -91,10 +102,29 @@ async fn reach_one(shard: &ShardAddress, allow_unsafe: bool, wire: &Wire) -> Res
     Ok(Reached { connection, address, dangers: facts.dangers(), state })
 }
 
-/// Connects to every shard, and reads its state, its highest token, and the brokers' notes. In the order of the settings.
-pub(super) async fn survey(settings: &MemcachedSettings, wire: &Wire) -> Vec<Result<Survey, Unread>> {
+/// Connects to every shard, and reads its state, its highest token, and the brokers' notes. In their order.
+pub(super) async fn survey(
+    shards: &[ShardAddress],
+    settings: &MemcachedSettings,
+    wire: &Wire,
+) -> Vec<Result<Survey, Unread>> {
     let survey = async |shard| survey_one(reach_one(shard, settings.allow_unsafe, wire).await?, wire).await;
-    join_all(settings.shards.iter().map(survey)).await
+    join_all(shards.iter().map(survey)).await
+}
+
+/// Surveys the shards of the settings, and behind them the servers that are in the list before alone, as far as its brokers
+/// have left it there in words.
+pub(super) async fn survey_all(settings: &MemcachedSettings, wire: &Wire) -> Vec<Surveyed> {
+    let surveys = survey(&settings.shards, settings, wire).await;
+    let ours: BTreeSet<String> = settings.shards.iter().map(ToString::to_string).collect();
+    let before = surveys.iter().flatten().filter_map(|survey| survey.topology.as_ref());
+    let dropped: BTreeSet<&str> = before.flat_map(|before| &before.members).map(|member| &*member.address).collect();
+    let dropped = dropped.into_iter().filter(|address| !ours.contains(*address));
+    let dropped: Vec<ShardAddress> = dropped.filter_map(|address| address.parse().ok()).collect();
+    let theirs = survey(&dropped, settings, wire).await;
+    let with = |is_dropped| move |(shard, survey)| Surveyed { shard, is_dropped, survey };
+    let present = settings.shards.iter().cloned().zip(surveys).map(with(false));
+    present.chain(dropped.into_iter().zip(theirs).map(with(true))).collect()
 }
 
 async fn survey_one(mut reached: Reached, wire: &Wire) -> Result<Survey, Unread> {
@@ -106,13 +136,20 @@ async fn survey_one(mut reached: Reached, wire: &Wire) -> Result<Survey, Unread>
         }
         StateItem::Missing | StateItem::Unusable { .. } => None,
     };
+    let topology = match reached.state {
+        StateItem::Shows { fingerprint, .. } => {
+            let said = ask(connection, wire, vec![protocol::look_for_topology(fingerprint)]).await?;
+            said.first().and_then(|reply| protocol::read_topology(reply, fingerprint))
+        }
+        StateItem::Missing | StateItem::Unusable { .. } => None,
+    };
     let mut brokers = Vec::new();
     let places: Vec<u16> = (0..PLACES).collect();
     for places in places.chunks(LOOKED_AT_ONCE) {
         let looks = places.iter().map(|place| protocol::look_for_broker(*place)).collect();
         brokers.extend(ask(connection, wire, looks).await?.iter().filter_map(presence::read));
     }
-    Ok(Survey { reached, token, brokers })
+    Ok(Survey { reached, token, brokers, topology })
 }
 
 /// Returns the highest token of an epoch; none if it is closed.
