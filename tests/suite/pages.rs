@@ -36,6 +36,24 @@ fn the_readme_stays_short() {
     assert!(lines <= 150, "{lines} lines");
 }
 
+#[test]
+fn every_field_of_json_is_documented() {
+    let page = fs::read_to_string(root().join("docs/command-line.md")).unwrap();
+    let section = page.split("## JSON").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let mut missing = BTreeSet::new();
+    for file in ["get", "list", "lists", "observe", "revoke", "waiters", "shard/status"] {
+        let source = fs::read_to_string(root().join(format!("src/cli/{file}.rs"))).unwrap();
+        let objects = source.split("json!(").skip(1).filter_map(|rest| rest.split("})").next());
+        for field in objects.flat_map(|object| object.split('"').skip(1).step_by(2)) {
+            let is_name = !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            if is_name && !section.contains(&format!("`{field}`")) {
+                missing.insert(format!("{file}: {field}"));
+            }
+        }
+    }
+    assert_eq!(missing, BTreeSet::new());
+}
+
 /// What the model and docs/safety.md assume (A10) is part of the promise.
 #[test]
 fn the_promise_of_one_holder_names_its_exception() {
