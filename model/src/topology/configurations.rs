@@ -77,7 +77,7 @@ pub const LONG: &[Bounds] = &[
     Bounds { name: "stays, loss", losses: 1, ..STAYS },
     Bounds { name: "weights, loss", losses: 1, ..WEIGHTS },
     Bounds { name: "weights, rival", rival: RIVAL, ..WEIGHTS },
-    Bounds { name: "weights, linger, death", deaths: 1, asks: 1, ..LINGER },
+    Bounds { name: "weights, linger, death", deaths: 1, ..LINGER },
     Bounds { name: "replace, death", deaths: 1, asks: 1, ..REPLACE },
     Bounds { name: "replace, late", strays: 1, ..REPLACE },
     Bounds { name: "grow, late", strays: 1, ..GROW },
