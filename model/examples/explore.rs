@@ -1,9 +1,8 @@
 //! Explores the configurations whose names begin with the first argument; with "larger" behind it, the larger ones too. With a number
 //! behind it, explores what can happen within so many steps.
 
-use lockbroker_model::check::{check, check_within};
+use lockbroker_model::check::{check, check_within, explore};
 use lockbroker_model::{configurations, rules::Rules, sessions};
-use stateright::{Checker, Model as _};
 
 fn main() {
     let wanted = std::env::args().nth(1).unwrap_or_default();
@@ -22,8 +21,6 @@ fn main() {
         return;
     }
     for bounds in sessions::QUICK.iter().chain(sessions::LONG).filter(|bounds| bounds.name.starts_with(&wanted)) {
-        let checker = sessions::Model::new(*bounds, None).checker().threads(2).spawn_bfs().join();
-        println!("{:28} {:>9} states, depth {:>3}", bounds.name, checker.unique_state_count(), checker.max_depth());
-        checker.assert_properties();
+        explore(bounds.name, sessions::Model::new(*bounds, None));
     }
 }

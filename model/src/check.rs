@@ -1,6 +1,7 @@
 //! Runs the checker over one configuration.
 
 use std::fmt;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model as _};
@@ -43,10 +44,30 @@ pub fn search(bounds: Bounds, rules: Rules, property: &'static str) -> Outcome {
     run(model, checker, |found| found == property)
 }
 
+/// Tries all that can happen in any model, prints what that came to, and checks that each of its properties holds.
+///
+/// # Panics
+/// One does not, or a state that must be reached is not.
+pub fn explore<M>(name: &str, model: M)
+where
+    M: stateright::Model + Send + Sync + 'static,
+    M::State: Clone + PartialEq + fmt::Debug + Hash + Send + Sync + 'static,
+    M::Action: Clone + PartialEq + fmt::Debug,
+{
+    let checker = model.checker().threads(threads()).spawn_bfs().join();
+    let (states, generated) = (checker.unique_state_count(), checker.state_count());
+    println!("{name:28} {states:>9} states {generated:>10} generated, depth {:>3}", checker.max_depth());
+    checker.assert_properties();
+}
+
+/// Returns the number of threads to explore with.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(2)
+}
+
 fn run(model: Model, checker: CheckerBuilder<Model>, is_wanted: impl Fn(&str) -> bool) -> Outcome {
     let began = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(2);
-    let checker = checker.threads(threads).spawn_bfs().join();
+    let checker = checker.threads(threads()).spawn_bfs().join();
     let violation = checker
         .discoveries()
         .into_iter()

@@ -1,15 +1,11 @@
 //! Explores Sessions to the end, and leaves out each rule that they rest on.
 
+use lockbroker_model::check;
 use lockbroker_model::sessions::{Bounds, LONG, Model, QUICK, RULES};
 use stateright::{Checker, HasDiscoveries, Model as _};
 
 fn explore(all: &[Bounds]) {
-    for bounds in all {
-        let checker = Model::new(*bounds, None).checker().threads(2).spawn_bfs().join();
-        let (states, generated) = (checker.unique_state_count(), checker.state_count());
-        println!("{:28} {states:>9} states {generated:>10} generated, depth {:>3}", bounds.name, checker.max_depth());
-        checker.assert_properties();
-    }
+    all.iter().for_each(|bounds| check::explore(bounds.name, Model::new(*bounds, None)));
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub struct GetArgs {
     server: ServerArgs,
 }
 
-/// What is shown.
+/// The answer, as it is shown.
 struct Shown {
     /// The lock, or the permit that is asked about.
     lock: LockInfo,

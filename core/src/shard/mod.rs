@@ -125,7 +125,10 @@ pub enum News {
     /// It has lost its memory, or is new.
     Lost,
     /// It belongs to brokers with another topology, and is not used.
-    Foreign,
+    Foreign {
+        /// Their topology.
+        fingerprint: u64,
+    },
     /// It is not used, for this reason.
     NotUsed(Arc<str>),
     /// It does not take the shard's state.

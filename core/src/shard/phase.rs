@@ -229,7 +229,7 @@ impl<E: Env> Turn<'_, E> {
         }
         match state.phase() {
             Phase::Lost => self.tell(News::Lost),
-            Phase::Foreign { .. } => self.tell(News::Foreign),
+            Phase::Foreign { fingerprint } => self.tell(News::Foreign { fingerprint }),
             Phase::Unusable { why } => self.tell(News::NotUsed(why.to_string().into())),
             Phase::Distrusted { why } => self.tell(News::NotUsed(why.to_string().into())),
             _ => {}

@@ -10,7 +10,7 @@ use lockbroker_core::lock::{GrantId, LingerId, LockName};
 pub(crate) struct Outside {
     pub(crate) now: Time,
     pub(crate) last_id: u64,
-    /// How often those who observe were to look anew.
+    /// The number of times that those who observe were to look anew.
     pub(crate) changes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What can happen in a state, and what comes of it.
+//! Lists what can happen in a state, and makes it happen.
 
 use super::adopters::Step;
 use super::state::{Adopter, Broker, Hold, Op, SERVERS, Server, Stamp, State, Stray};
@@ -142,8 +142,7 @@ impl Model {
             let shown = state.servers[other];
             shown.notice != 0 || shown.stamp().is_some_and(|stamp| stamp.plan != PRESENT)
         };
-        let others = each(self.present()).filter(|other| *other != usize::from(server));
-        let is_remembered = others.into_iter().any(speaks);
+        let is_remembered = each(self.present()).filter(|other| *other != usize::from(server)).any(speaks);
         let all_know = state.brokers.iter().all(|broker| broker.as_ref().is_some_and(|broker| broker.aware != 0));
         !self.is_gone(state, server) && (!has_begun || is_remembered || all_know || !self.rules.somebody_remembers)
     }
@@ -190,7 +189,7 @@ impl Model {
             let (begins, flips) = (self.begins(broker, server), self.flips(broker, server));
             let (notes, opens) = (self.notes(broker, server), self.opens(broker, server));
             for &late in lates {
-                // What would find another S than the one it is for changes nothing, unless it comes later.
+                // A command that finds another S than the one that it is for changes nothing, unless it comes later.
                 if begins.is_some() && (late || shown.is_none()) {
                     actions.push(Action::Begin { broker: number, server: at, late });
                 }

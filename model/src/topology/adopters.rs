@@ -185,7 +185,7 @@ impl Model {
         }
         adopter.seen[server] = stamp.epoch;
         adopter.prepared[server] = 0;
-        // What was written there may be gone.
+        // The copy that was written there may be gone.
         (adopter.carries, adopter.copied) = (None, false);
     }
 

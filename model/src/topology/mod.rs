@@ -167,10 +167,6 @@ impl Model {
         let reaches = !self.rules.dead_is_down && broker == Some(1);
         state.down && self.bounds.dead == Some(server) && !reaches
     }
-
-    fn initial(&self) -> State {
-        State::new(&self.bounds)
-    }
 }
 
 impl stateright::Model for Model {
@@ -178,7 +174,7 @@ impl stateright::Model for Model {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![self.initial().canonical()]
+        vec![State::new(&self.bounds).canonical()]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {

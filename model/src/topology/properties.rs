@@ -42,7 +42,7 @@ fn free_again(model: &Model, state: &State) -> bool {
     (state.left.losses, state.left.deaths, state.left.adopter_deaths) = (0, 0, 0);
     let mut actions = Vec::new();
     for step in 0..PATIENCE {
-        // What is lost on the way is not the question.
+        // Losses on the way are not the question.
         (state.lock_lost, state.linger_cut) = (false, false);
         if state.valid != [0; 2] {
             return true;

@@ -1,7 +1,7 @@
-//! What a memcached does with a batch.
+//! Carries out batches at a memcached.
 
 use super::Model;
-use super::state::{Epoch, Item, Op, Said, Server, State, StateItem};
+use super::state::{Epoch, Id, Item, Op, Said, Server, State, StateItem};
 
 impl Model {
     /// Carries out a batch. Returns its answer, and true if it counts: S shows the epoch that its sender knew.
@@ -13,41 +13,13 @@ impl Model {
             // Only an open epoch has tokens.
             Op::Grant { id } => (server.create(Item { id, lingers: false, left: life }), knew && server.open),
             Op::Keep { id, creates } => {
-                let item = Item { id, lingers: false, left: life };
-                let said = match server.item {
-                    Some(there) if there.id == id => {
-                        server.item = Some(item);
-                        Said::Done
-                    }
-                    None if creates => server.create(item),
-                    Some(_) => Said::Exists,
-                    None => Said::Missing,
-                };
-                (said, knew)
+                (server.change([id, id], Item { id, lingers: false, left: life }, creates), knew)
             }
             Op::Swap { from, to } => {
-                let said = match server.item {
-                    Some(there) if there.id == from || there.id == to => {
-                        server.item = Some(Item { id: to, lingers: false, left: life });
-                        Said::Done
-                    }
-                    Some(_) => Said::Exists,
-                    None => Said::Missing,
-                };
-                (said, knew)
+                (server.change([from, to], Item { id: to, lingers: false, left: life }, false), knew)
             }
             Op::Linger { from, id, left, creates } => {
-                let item = Item { id, lingers: true, left };
-                let said = match server.item {
-                    Some(there) if there.id == from || there.id == id => {
-                        server.item = Some(item);
-                        Said::Done
-                    }
-                    None if creates => server.create(item),
-                    Some(_) => Said::Exists,
-                    None => Said::Missing,
-                };
-                (said, knew)
+                (server.change([from, id], Item { id, lingers: true, left }, creates), knew)
             }
             Op::Begin { stamp } => match server.state {
                 Some(_) => (Said::Exists, true),
@@ -86,6 +58,20 @@ impl Model {
 }
 
 impl Server {
+    /// Replaces the item that carries one of these ids. Where there is none, creates it if that is wanted.
+    fn change(&mut self, ids: [Id; 2], item: Item, creates: bool) -> Said {
+        match self.item {
+            Some(there) if ids.contains(&there.id) => {
+                self.item = Some(item);
+                Said::Done
+            }
+            Some(_) => Said::Exists,
+            None if creates => self.create(item),
+            None => Said::Missing,
+        }
+    }
+
+    /// Creates the item, where there is none.
     fn create(&mut self, item: Item) -> Said {
         match self.item {
             Some(_) => Said::Exists,

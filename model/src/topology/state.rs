@@ -70,7 +70,7 @@ impl Server {
     }
 }
 
-/// What a broker has read of S.
+/// The S that a broker has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum View {
     #[default]
@@ -115,12 +115,12 @@ pub enum Hold {
     Moving {
         from: Id,
         to: Id,
-        /// What is left of its validity.
+        /// The rest of its validity.
         left: u8,
     },
     Held {
         id: Id,
-        /// What is left of the lease.
+        /// The rest of the lease.
         lease: u8,
     },
     /// The lock was let go, and lingers.
@@ -133,7 +133,7 @@ pub enum Hold {
     HandingOver {
         from: Id,
         to: Id,
-        /// What is left of the lease.
+        /// The rest of the lease.
         left: u8,
     },
 }
@@ -183,7 +183,7 @@ pub struct Adopter {
     pub seen: [Epoch; SERVERS],
     /// The ticks since it saw the last of them.
     pub since: u8,
-    /// What it has read at the old place.
+    /// The item that it has read at the old place.
     pub carries: Option<Item>,
     pub copied: bool,
     /// The highest token that it has read, each after the flip of its server.

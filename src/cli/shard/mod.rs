@@ -99,6 +99,11 @@ fn show(results: Vec<(ShardAddress, Result<String, String>)>, done: &str) -> any
     Ok(printed)
 }
 
+/// Joins a table and what is said below it, with an empty line before each part that says something.
+fn with_parts(table: String, parts: [String; 3]) -> String {
+    parts.into_iter().filter(|part| !part.is_empty()).fold(table, |text, part| text + "\n" + &part)
+}
+
 /// Returns a line for each reason, behind the servers that have it.
 fn reasons<'a>(reasons: impl Iterator<Item = (&'a ShardAddress, &'a str)>) -> String {
     let mut grouped: Vec<(&str, Vec<String>)> = Vec::new();

@@ -2,48 +2,42 @@
 
 use std::process::ExitCode;
 
-use super::reasons;
 use super::status::{brokers_seen, but_for, counted, generation, table_of_brokers, why_uncounted, word};
+use super::{reasons, with_parts};
 use crate::cli::lists::{Row, table};
 use crate::output;
 use crate::store::memcached::{self, Becomes, MemcachedSettings, ShardReport, Standing};
 
 /// A server, and what it would become.
-struct Rehearsed {
-    report: ShardReport,
+struct Rehearsed<'a> {
+    report: &'a ShardReport,
     becomes: String,
 }
 
 /// Shows what each server is and would become.
 pub(super) async fn run(settings: &MemcachedSettings, force: bool) -> anyhow::Result<ExitCode> {
-    let (mut reports, mut rows, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
-    for (report, next) in memcached::rehearse(settings, force).await {
+    let (reports, nexts): (Vec<_>, Vec<_>) = memcached::rehearse(settings, force).await.into_iter().unzip();
+    let (mut rows, mut refusals) = (Vec::new(), Vec::new());
+    for (report, next) in reports.iter().zip(nexts) {
         let becomes = match next {
             Ok(Becomes::Open(generation)) => format!("open, generation {generation}"),
             Ok(Becomes::Closed) => "closed for good".to_owned(),
             Err(why) => {
-                refusals.push((report.shard.clone(), why));
+                refusals.push((&report.shard, why));
                 "not touched".to_owned()
             }
         };
-        reports.push(report.clone());
         rows.push(Rehearsed { report, becomes });
     }
-    let mut text = table(&rows, None);
-    let refused = refusals.iter().map(|(shard, why)| (shard, &**why));
+    let refused = refusals.iter().map(|(shard, why)| (*shard, &**why));
     let uncounted = reports.iter().filter_map(|report| Some((&report.shard, why_uncounted(report)?)));
-    for part in [reasons(refused.chain(uncounted)), table_of_brokers(&reports), summary(&reports)] {
-        if !part.is_empty() {
-            text += "\n";
-            text += &part;
-        }
-    }
-    let printed = output::print(&text);
+    let parts = [reasons(refused.chain(uncounted)), table_of_brokers(&reports), summary(&reports)];
+    let printed = output::print(&with_parts(table(&rows, None), parts));
     anyhow::ensure!(refusals.is_empty(), "{} of {} shards would not be adopted", refusals.len(), reports.len());
     Ok(printed)
 }
 
-impl Row for Rehearsed {
+impl Row for Rehearsed<'_> {
     const COLUMNS: &'static [&'static str] =
         &["SERVER", "WEIGHT", "NOW", "GENERATION", "BECOMES", "LOCKS", "BELONG ELSEWHERE", "BROKERS"];
 

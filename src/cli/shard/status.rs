@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::reasons;
+use super::{reasons, with_parts};
 use crate::cli::lists::{Row, plain, table};
 use crate::output;
 use crate::store::memcached::{
@@ -28,16 +28,10 @@ pub(super) async fn run(settings: &MemcachedSettings, json: bool) -> anyhow::Res
 }
 
 fn as_text(reports: &[ShardReport], summary: &Summary) -> String {
-    let mut text = table(reports, None);
     let whys = reports.iter().flat_map(|report| report.why.iter().map(|why| (&report.shard, &**why)));
     let uncounted = reports.iter().filter_map(|report| Some((&report.shard, why_uncounted(report)?)));
-    for part in [reasons(whys.chain(uncounted)), table_of_brokers(reports), summary.as_text()] {
-        if !part.is_empty() {
-            text += "\n";
-            text += &part;
-        }
-    }
-    text
+    let parts = [reasons(whys.chain(uncounted)), table_of_brokers(reports), summary.as_text()];
+    with_parts(table(reports, None), parts)
 }
 
 /// Returns the word for a state, in tables and in JSON.

@@ -33,7 +33,7 @@ impl Board {
     /// Takes note of what has happened to a shard.
     pub(super) fn hear(&self, shard: usize, news: &News) {
         let why: Option<Arc<str>> = match news {
-            News::Foreign => Some(FOREIGN.into()),
+            News::Foreign { .. } => Some(FOREIGN.into()),
             News::Met(_) | News::Lost => return,
             News::Trouble(why) | News::CannotKeepLocks(why) | News::NotUsed(why) | News::StateRefused(why) => {
                 Some(Arc::clone(why))

@@ -32,7 +32,7 @@ use lockbroker_core::command::{Command, Reply as Said};
 use lockbroker_core::request::StoreTraits;
 use lockbroker_core::shard::state_item::Witness;
 use lockbroker_core::shard::{
-    Dialled, LinkId, Member, News, Output, Settings, Shards, Topology, Unreached, Watcher, fingerprint, protocol,
+    Dialled, LinkId, Member, News, Output, Settings, Shards, Topology, Unreached, Watcher, protocol,
 };
 use tokio::sync::watch;
 
@@ -72,9 +72,9 @@ pub struct MemcachedSettings {
 }
 
 impl MemcachedSettings {
-    fn members(&self) -> Vec<Member> {
+    fn topology(&self) -> Topology {
         let member = |shard: &ShardAddress| Member { address: shard.to_string().into(), weight: shard.weight };
-        self.shards.iter().map(member).collect()
+        Topology { members: self.shards.iter().map(member).collect(), max_ttl: self.max_ttl }
     }
 }
 
@@ -135,12 +135,10 @@ impl MemcachedStore {
     pub fn new(settings: &MemcachedSettings, wake_ups: Option<WakeSocket>, metrics: &Metrics) -> MemcachedStore {
         let mut outside = Outside::new();
         let watcher = wake_ups.as_ref().map(|socket| Watcher { address: socket.address(), id: outside.fresh_id() });
-        let (members, wire) = (settings.members(), Arc::new(Wire::new(&settings.key_prefix)));
-        let fingerprint = fingerprint(&members, settings.max_ttl);
-        let lister = MemcachedLister::new(&settings.shards, fingerprint, &wire, settings.allow_unsafe);
+        let (topology, wire) = (settings.topology(), Arc::new(Wire::new(&settings.key_prefix)));
+        let lister = MemcachedLister::new(&settings.shards, topology.fingerprint(), &wire, settings.allow_unsafe);
         let note = settings.note.as_ref().map(|note| note.as_str().into());
-        let topology = Topology { members: members.clone(), max_ttl: settings.max_ttl };
-        let core = Settings { members, max_ttl: settings.max_ttl, note, watcher };
+        let core = Settings { members: topology.members.clone(), max_ttl: settings.max_ttl, note, watcher };
         let metrics = StoreMetrics::new(metrics);
         let show = |address: &ShardAddress| {
             let (metrics, errors) = metrics.shard(&address.to_string());
@@ -242,9 +240,12 @@ impl MemcachedStore {
         self.board.hear(shard, news);
         let (server, wire) = (address.clone(), Arc::clone(&self.wire));
         match (news, &self.topology) {
-            (News::Foreign, _) => {
+            (News::Foreign { fingerprint }, _) => {
+                let fingerprint = *fingerprint;
                 news::log(address, news);
-                self.flights.push(Box::pin(async move { Landed::Read(shard, words::of_owner(&server, &wire).await) }));
+                self.flights.push(Box::pin(async move {
+                    Landed::Read(shard, words::of_owner(&server, &wire, fingerprint).await)
+                }));
             }
             (News::GrantsLocks, Some(ours)) => {
                 news::log(address, news);

@@ -18,7 +18,7 @@ pub(super) fn log(shard: &ShardAddress, news: &News) {
         News::Trouble(trouble) => tracing::warn!(%shard, "{trouble}"),
         News::CannotKeepLocks(why) => tracing::error!(%shard, "memcached cannot keep locks, and is not used: {why}"),
         News::Lost => tracing::warn!(%shard, "memcached has no lock state: it is new, restarted or flushed"),
-        News::Foreign => tracing::error!(%shard, "memcached is not used: {FOREIGN}"),
+        News::Foreign { .. } => tracing::error!(%shard, "memcached is not used: {FOREIGN}"),
         News::NotUsed(why) => tracing::error!(%shard, "memcached is not used: {why}"),
         News::StateRefused(why) => tracing::error!(%shard, "memcached does not take the shard's state: {why}"),
         News::Closed(left) => tracing::warn!(

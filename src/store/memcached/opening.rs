@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lockbroker_core::shard::state_item::{Epoch, Generation, Stamp, StateItem, Witness};
-use lockbroker_core::shard::{LIVES, Topology, fingerprint, first_token, protocol};
+use lockbroker_core::shard::{LIVES, Topology, first_token, protocol};
 use rand::RngExt;
 
 use super::connection::Connection;
@@ -41,7 +41,7 @@ pub enum Opened {
 /// Shards that have been opened stay open.
 pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Opened, String>)> {
     let wire = &Wire::new(&settings.key_prefix);
-    let ours = fingerprint(&settings.members(), settings.max_ttl);
+    let ours = settings.topology().fingerprint();
     let reached = reach(settings, wire).await;
     let states = || reached.iter().filter_map(|found| found.as_ref().ok()).map(|reached| reached.state);
     let contradicted = states().any(|state| match state {
@@ -93,7 +93,7 @@ fn highest_generation(states: impl Iterator<Item = StateItem>) -> Option<Generat
 /// Shards already adopted stay so; call it again.
 pub async fn adopt(settings: &MemcachedSettings, force: bool) -> Vec<(ShardAddress, Result<Adopted, String>)> {
     let wire = &Wire::new(&settings.key_prefix);
-    let ours = &Topology { members: settings.members(), max_ttl: settings.max_ttl };
+    let ours = &settings.topology();
     let surveyed = survey_all(settings, wire).await;
     let plans = plan(&surveyed, force);
     let mut results = Vec::new();

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use futures_util::future::join_all;
 use lockbroker_core::shard::state_item::{Generation, Stamp, StateItem, Unusable, Witness};
-use lockbroker_core::shard::{Placement, fingerprint, protocol};
+use lockbroker_core::shard::{Placement, protocol};
 use lockbroker_core::store::ItemState;
 use tokio::time::timeout;
 
@@ -156,9 +156,8 @@ struct Reporter<'a> {
 
 impl<'a> Reporter<'a> {
     fn new(settings: &'a MemcachedSettings, wire: &'a Wire) -> Reporter<'a> {
-        let members = settings.members();
-        let ours = fingerprint(&members, settings.max_ttl);
-        Reporter { wire, ours, placement: Placement::new(&members) }
+        let topology = settings.topology();
+        Reporter { wire, ours: topology.fingerprint(), placement: Placement::new(&topology.members) }
     }
 
     async fn report(&self, surveys: Vec<(ShardAddress, Result<Survey, Unread>)>) -> Vec<ShardReport> {

@@ -2,7 +2,6 @@
 //! people: nothing depends on it, and each use has a connection of its own.
 
 use lockbroker_core::command::{Command, Reply};
-use lockbroker_core::shard::state_item::StateItem;
 use lockbroker_core::shard::{FOREIGN, Topology, protocol};
 
 use super::ShardAddress;
@@ -22,10 +21,8 @@ pub(super) async fn leave(server: &ShardAddress, wire: &Wire, topology: &Topolog
     }
 }
 
-/// Reads the topology of those whose server it is. Returns none if they have left no words, or it cannot be reached.
-pub(super) async fn of_owner(server: &ShardAddress, wire: &Wire) -> Option<Topology> {
-    let state = protocol::read_state(&ask(server, wire, protocol::probe()).await.ok()?).ok()?;
-    let StateItem::Shows { fingerprint, .. } = state else { return None };
+/// Reads the topology with this fingerprint. Returns none if nobody has left it there in words, or the server cannot be reached.
+pub(super) async fn of_owner(server: &ShardAddress, wire: &Wire, fingerprint: u64) -> Option<Topology> {
     let said = ask(server, wire, protocol::look_for_topology(fingerprint)).await.ok()?;
     protocol::read_topology(&said, fingerprint)
 }
