@@ -16,6 +16,10 @@ pub enum Key {
     Fence(u64),
     /// T: the topology with this fingerprint, in words.
     Topology(u64),
+    /// N: the fingerprint of the topology of this generation.
+    Notice(u32),
+    /// M: the topology that was in force before the one of this generation, in words.
+    Former(u32),
     /// L: a lock; P: one of its permits.
     Lock(LockItem),
     /// O: the label of its owner.

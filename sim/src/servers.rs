@@ -78,7 +78,10 @@ impl World {
             });
             self.ids += 1;
             let stamp = Stamp { epoch: Epoch::from_random(self.ids), generation: Generation::FIRST };
-            let opens = [protocol::open(stamp.epoch, DATE * 1_000_000), protocol::begin(stamp, self.fingerprint)];
+            let opens = [
+                protocol::open(stamp.epoch, DATE * 1_000_000),
+                protocol::begin(stamp, self.fingerprint, Made::InForce),
+            ];
             opens.iter().for_each(|command| drop(self.execute(shard, command)));
             self.machines[shard].server.set_shared(scarce);
         }

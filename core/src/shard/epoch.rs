@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::state_item::{Epoch, Stamp, StateItem, Unusable, Witness};
+use super::state_item::{Epoch, Generation, Made, Stamp, StateItem, Unusable, Witness};
 use crate::Time;
 use crate::lock::FencingToken;
 
@@ -90,7 +90,19 @@ impl fmt::Display for Distrust {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EpochState {
     ours: u64,
+    /// The topology to which S may be flipped, once that is known.
+    next: Option<u64>,
     phase: Phase,
+    /// How the S that was read last was made.
+    made: Made,
+    /// True if S has shown our topology.
+    was_ours: bool,
+    /// The generation of an S that was flipped, while nobody knows to which topology.
+    flipped_to: Option<Generation>,
+    /// The latest change of the servers of which this one has told.
+    announced: Option<Announced>,
+    /// When the last look was sent that showed our topology, and no change of it. None if the last look showed something else.
+    pub(super) clean_at: Option<Time>,
     changes: u64,
     /// The epochs that are over, the latest last.
     over: VecDeque<Epoch>,
@@ -99,6 +111,24 @@ pub struct EpochState {
     /// The highest token seen in any epoch.
     highest_ever: u64,
     pub(super) doubt: Option<Doubt>,
+}
+
+/// A change of the servers, as one of them tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Announced {
+    /// The generation to come, or the one that has come.
+    pub generation: Generation,
+    /// The topology of that.
+    pub fingerprint: u64,
+}
+
+/// The note N of one generation, as a look has found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notice {
+    /// The generation.
+    pub generation: Generation,
+    /// Its topology. None if none is noted.
+    pub fingerprint: Option<u64>,
 }
 
 /// A new connection has shown another S than the old ones had. That is two servers if an old one, asked again after
@@ -116,7 +146,13 @@ impl EpochState {
     pub fn new(ours: u64) -> EpochState {
         EpochState {
             ours,
+            next: None,
             phase: Phase::Unread,
+            made: Made::InForce,
+            was_ours: false,
+            flipped_to: None,
+            announced: None,
+            clean_at: None,
             changes: 0,
             over: VecDeque::new(),
             highest_token: 0,
@@ -168,18 +204,101 @@ impl EpochState {
         false
     }
 
-    /// Takes note of the whole of S. Returns true if it is the one that was read before.
-    pub(crate) fn read(&mut self, state: StateItem) -> bool {
+    /// Takes note of the whole of S, and of the N that was read before it. Returns true if S is the one that was read before.
+    pub(crate) fn read(&mut self, state: StateItem, notice: Option<Notice>) -> bool {
+        let stands = self.stamp();
+        let known = match state {
+            StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } => stands == Some(stamp),
+            StateItem::Missing | StateItem::Unusable { .. } => false,
+        };
+        if known {
+            self.announced = self.announced.max(notice.and_then(announced));
+            return true;
+        }
+        self.flipped_to = None;
+        let state = match (state, notice) {
+            (StateItem::Flipped { stamp, made_for }, Some(notice)) if notice.generation == stamp.generation => {
+                // Only who had the topology before follows: any other has been started with a wrong one.
+                if self.was_ours || made_for == self.ours {
+                    self.announced = self.announced.max(announced(notice));
+                }
+                state.with_notice(notice.fingerprint)
+            }
+            (StateItem::Flipped { stamp, .. }, _) => {
+                self.flipped_to = Some(stamp.generation);
+                self.change_to(Phase::Unread);
+                return false;
+            }
+            (state, _) => state,
+        };
         let next = match state {
             StateItem::Missing => Phase::Lost,
+            StateItem::Flipped { .. } => Phase::Unread,
             StateItem::Unusable { why, .. } => Phase::Unusable { why },
-            StateItem::Shows { fingerprint, .. } if fingerprint != self.ours => Phase::Foreign { fingerprint },
-            StateItem::Shows { stamp, .. } if self.stamp() == Some(stamp) => return true,
+            StateItem::Shows { fingerprint, .. } if !self.takes(fingerprint) => Phase::Foreign { fingerprint },
             StateItem::Shows { stamp, .. } if self.over.contains(&stamp.epoch) => self.came_back(),
-            StateItem::Shows { stamp, .. } => Phase::Found { stamp },
+            StateItem::Shows { stamp, made, .. } => {
+                (self.made, self.was_ours) = (made, true);
+                Phase::Found { stamp }
+            }
         };
         self.change_to(next);
         false
+    }
+
+    /// Returns true if this is our topology. The next one is ours from when S shows it: there is no way back (R23).
+    fn takes(&mut self, fingerprint: u64) -> bool {
+        if self.next == Some(fingerprint) {
+            (self.ours, self.next) = (fingerprint, None);
+        }
+        self.ours == fingerprint
+    }
+
+    /// Returns the topology that S is to show.
+    pub(crate) fn ours(&self) -> u64 {
+        self.ours
+    }
+
+    /// Takes note of the topology to which S may be flipped, or has been.
+    pub(crate) fn expect(&mut self, next: u64) {
+        if self.ours != next {
+            self.next = Some(next);
+        }
+        if self.phase == (Phase::Foreign { fingerprint: next }) {
+            self.change_to(Phase::Unread);
+        }
+    }
+
+    /// Takes this topology for ours: it is in force. A closed epoch of it counts its quarantine from `now` on.
+    pub(crate) fn belongs_to(&mut self, ours: u64, now: Time) {
+        self.next = None;
+        if let Phase::Closed { since, .. } = &mut self.phase {
+            *since = now;
+        }
+        if self.ours != ours {
+            self.ours = ours;
+            self.change_to(Phase::Unread);
+        }
+    }
+
+    /// Returns the latest change of which the server has told.
+    pub(crate) fn announced(&self) -> Option<Announced> {
+        self.announced
+    }
+
+    /// Returns true if S was made or flipped by a change of the servers.
+    pub(crate) fn is_by_change(&self) -> bool {
+        self.made == Made::ByChange
+    }
+
+    /// Returns the generation of the change that has made or flipped S. None if no change has.
+    pub(crate) fn change(&self) -> Option<Generation> {
+        self.stamp().filter(|_| self.is_by_change()).map(|stamp| stamp.generation)
+    }
+
+    /// Returns the generation whose N the next look is to read.
+    pub(crate) fn asks_for(&self) -> Option<Generation> {
+        self.flipped_to.or_else(|| self.stamp()?.generation.next())
     }
 
     /// Returns the phase after an epoch that was over has shown again.
@@ -204,6 +323,7 @@ impl EpochState {
         let forgotten = self.over.len().saturating_sub(REMEMBERED);
         self.over.drain(..forgotten);
         self.phase = next;
+        self.clean_at = None;
         self.changes += 1;
         self.highest_token = 0;
     }
@@ -261,6 +381,11 @@ pub trait NormalMemory {
     fn token(&mut self, token: &mut u64);
 }
 
+/// Returns the change that a note tells of.
+fn announced(notice: Notice) -> Option<Announced> {
+    notice.fingerprint.map(|fingerprint| Announced { generation: notice.generation, fingerprint })
+}
+
 impl EpochState {
     /// Brings it into its normal form, in a deployment with this `max_ttl`. The caller sees to it that what was sent before
     /// counts only if it [is current](EpochState::is_current) now, and compares no connections.
@@ -270,6 +395,8 @@ impl EpochState {
     pub fn normalise(&mut self, outside: &mut impl NormalMemory, max_ttl: Duration) {
         assert!(self.doubt.is_none(), "nothing was compared");
         self.changes = 0;
+        // Of use to other shards alone.
+        self.clean_at = None;
         if let Phase::Found { stamp } | Phase::Closed { stamp, .. } | Phase::Open { stamp } = &mut self.phase {
             outside.epoch(&mut stamp.epoch);
         }
@@ -289,7 +416,6 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::shard::state_item::{Epoch, Generation};
 
     const OURS: u64 = 7;
 
@@ -304,12 +430,12 @@ mod tests {
     }
 
     fn shows(stamp: Stamp) -> StateItem {
-        StateItem::Shows { stamp, fingerprint: OURS }
+        StateItem::Shows { stamp, fingerprint: OURS, made: Made::InForce }
     }
 
     fn open(stamp: Stamp) -> EpochState {
         let mut state = EpochState::new(OURS);
-        assert!(!state.read(shows(stamp)), "an epoch first seen was not known before");
+        assert!(!state.read(shows(stamp), None), "an epoch first seen was not known before");
         state.fences_seen(stamp.epoch, true, at(0));
         assert!(state.is_open());
         state
@@ -319,7 +445,7 @@ mod tests {
     fn quarantine_counts_from_the_first_answer_without_fences() {
         let stamp = fresh();
         let mut state = EpochState::new(OURS);
-        state.read(shows(stamp));
+        state.read(shows(stamp), None);
         let first = at(0);
         state.fences_seen(stamp.epoch, false, first);
         state.fences_seen(stamp.epoch, false, at(4_000));
@@ -335,7 +461,7 @@ mod tests {
         assert!(state.witnessed(Witness::Shows(first)));
         assert_eq!(state.changes(), before);
         assert!(!state.witnessed(Witness::Missing));
-        assert!(!state.read(shows(fresh())));
+        assert!(!state.read(shows(fresh())), None);
         assert_eq!(state.changes(), before + 2);
         assert!(!state.is_open());
     }
@@ -355,7 +481,7 @@ mod tests {
         let second = fresh();
         state.witnessed(Witness::Shows(second));
         assert!(!state.witnessed(Witness::Shows(second)), "it has not been read");
-        state.read(StateItem::Shows { stamp: second, fingerprint: 8 });
+        state.read(StateItem::Shows { stamp: second, fingerprint: 8, made: Made::InForce }, None);
         assert_eq!(state.phase(), Phase::Foreign { fingerprint: 8 });
     }
 
@@ -373,15 +499,15 @@ mod tests {
         let (first, second) = (fresh(), fresh());
         let mut state = open(first);
         state.witnessed(Witness::Missing);
-        state.read(shows(second));
-        state.read(shows(first));
+        state.read(shows(second), None);
+        state.read(shows(first), None);
         let came_back = Phase::Distrusted { why: Distrust::EpochCameBack };
         assert_eq!((state.phase(), state.epoch()), (came_back, None));
-        state.read(shows(second));
+        state.read(shows(second), None);
         assert_eq!(state.phase(), came_back, "nor is the one that took its place");
         let third = fresh();
         state.witnessed(Witness::Missing);
-        state.read(shows(third));
+        state.read(shows(third), None);
         assert_eq!(state.phase(), Phase::Found { stamp: third }, "but a new one is");
         state.witnessed(Witness::Shows(first));
         assert_eq!(state.phase(), came_back, "a witness shows it as well");
@@ -393,7 +519,7 @@ mod tests {
         let mut state = open(here);
         state.distrust(Distrust::SeveralServers, Some(there.epoch));
         for stamp in [here, there] {
-            state.read(shows(stamp));
+            state.read(shows(stamp), None);
             assert_eq!(state.phase(), Phase::Distrusted { why: Distrust::SeveralServers });
         }
     }
@@ -404,18 +530,18 @@ mod tests {
         state.token_seen(FencingToken::new(9));
         state.token_seen(FencingToken::new(7));
         assert_eq!(state.highest_token(), 9);
-        state.read(shows(fresh()));
+        state.read(shows(fresh()), None);
         assert_eq!((state.highest_token(), state.highest_ever()), (0, 9));
     }
 
     #[test]
     fn somebody_elses_shard_is_never_used() {
         let mut state = EpochState::new(OURS);
-        assert!(!state.read(StateItem::Shows { stamp: fresh(), fingerprint: 8 }));
+        assert!(!state.read(StateItem::Shows { stamp: fresh(), fingerprint: 8, made: Made::InForce }, None));
         assert_eq!(state.phase(), Phase::Foreign { fingerprint: 8 });
         assert_eq!(state.epoch(), None);
         let why = Unusable::Newer { format: 4 };
-        assert!(!state.read(StateItem::Unusable { cas: 5, why }));
+        assert!(!state.read(StateItem::Unusable { cas: 5, why }, None));
         assert_eq!((state.phase(), state.epoch()), (Phase::Unusable { why }, None));
     }
 }

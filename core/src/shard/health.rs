@@ -15,6 +15,8 @@ pub(crate) enum View {
     Open,
     /// Of another topology, or of another version's making.
     Contradicts,
+    /// Not of the present topology.
+    Unused,
 }
 
 /// All shards, as they see each other.
@@ -28,6 +30,11 @@ pub(crate) struct ShardHealth {
 impl ShardHealth {
     pub(crate) fn new(shards: usize) -> ShardHealth {
         ShardHealth { views: vec![View::Unknown; shards], generation: Generation::FIRST }
+    }
+
+    /// Makes room for one more shard.
+    pub(crate) fn grow(&mut self) {
+        self.views.push(View::Unused);
     }
 
     /// Notes how a shard is seen. Returns whether any shard grants locks, if that has changed.

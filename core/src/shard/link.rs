@@ -103,6 +103,9 @@ impl<E: Env> Turn<'_, E> {
 
     pub(crate) fn dialled(&mut self, dialled: Result<Dialled, Unreached>) {
         self.shard.dialling = false;
+        if self.shard.is_retired {
+            return dialled.into_iter().for_each(|dialled| self.hang_up(dialled.link));
+        }
         self.shard.tried = true;
         match dialled {
             Ok(dialled) => match dialled.refusal {

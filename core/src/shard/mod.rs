@@ -5,6 +5,7 @@
 //! travels together.
 
 mod batch;
+mod change;
 mod clock;
 pub mod env;
 mod epoch;
@@ -32,33 +33,35 @@ use std::time::Duration;
 use crate::Time;
 use crate::broker::RequestId;
 use crate::command::{Command, Reply as Said};
+use crate::failure::Cause;
 use crate::lock::{LockItem, LockName};
 use crate::request::StoreTraits;
 use crate::store::{ItemState, Label, Note, Order, Reply, Request, StoreError, Watch};
 use crate::table::{self, Table};
 
 pub use env::Env;
-pub use epoch::Distrust;
+pub use epoch::{Announced, Distrust};
 pub use link::{Dialled, LinkId, Process, Unreached};
 pub use phase::{FOREIGN, first_token};
 pub use placement::{Placement, fingerprint};
-pub use presence::{LIVES, PLACES};
+pub use presence::{LIVES, PLACES, READY};
 pub use protocol::Watcher;
 pub use topology::Topology;
 
 /// The machines of a shard, which have no tables. For the model, which explores all that they can come to.
 pub mod machine {
     pub use super::batch::{Batch, Evidence};
-    pub use super::epoch::{EpochState, NormalMemory, Phase};
+    pub use super::epoch::{EpochState, NormalMemory, Notice, Phase};
     pub use super::job::{Heeds, Job, Kind, LastWord, Op, Outcome, Seen};
-    pub use super::proof::{Finality, Found, Probe, Sent, Unserved, Void};
+    pub use super::proof::{Beginning, Finality, Found, Probe, Sent, Unserved, Void};
     pub use super::values::Values;
 }
 
+use change::{Plan, Routes};
 use health::ShardHealth;
 use job::{Job, Op};
 use server::Shard;
-use state_item::Witness;
+use state_item::{Generation, Witness};
 
 /// The number of entries for which a table keeps room, however few it has.
 const SPARE: usize = 1024;
@@ -96,6 +99,10 @@ pub enum ShardState {
     Closed,
     /// Grants locks.
     Open,
+    /// The servers change, and it grants nothing until that is through.
+    Moving,
+    /// It is in the list no more.
+    Gone,
 }
 
 /// A shard, as it is shown to people.
@@ -135,10 +142,31 @@ pub enum News {
     StateRefused(Arc<str>),
     /// It grants nothing for so long.
     Closed(Duration),
+    /// It grants nothing until a change of the servers is through.
+    Moving,
     /// It stays closed, since the date by this machine's clock cannot be right.
     WrongDate,
     /// It grants locks.
     GrantsLocks,
+}
+
+/// A step of a change of the servers, as people should read of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeNews {
+    /// An operator has announced another topology.
+    Announced {
+        /// Its generation.
+        generation: Generation,
+        /// The topology.
+        topology: Arc<Topology>,
+    },
+    /// It is in force.
+    InForce {
+        /// Its generation.
+        generation: Generation,
+        /// The topology.
+        topology: Arc<Topology>,
+    },
 }
 
 /// An order to the driver.
@@ -206,6 +234,16 @@ pub enum Output {
     },
     /// Locks can be granted from now on, or none any more.
     Ready(bool),
+    /// Meet a server that has come: it is the shard with this index from now on. The index is the next one, or that of a shard that has
+    /// [gone](ShardState::Gone).
+    Meet {
+        /// The shard.
+        shard: usize,
+        /// Its address.
+        address: Arc<str>,
+    },
+    /// Tell people of a change of the servers.
+    Change(ChangeNews),
     /// Tell people.
     News {
         /// The shard.
@@ -219,8 +257,10 @@ pub enum Output {
 #[derive(Debug, Clone)]
 pub(crate) struct Common {
     settings: Settings,
-    fingerprint: u64,
+    routes: Routes,
     health: ShardHealth,
+    /// When the last look at each shard was sent that told of no change, and if the shard was open.
+    clean: Vec<Option<(Time, bool)>>,
     /// The requests under way that can be given up, and whether somebody waits for their answers.
     wanted: Table<RequestId, bool>,
     outputs: VecDeque<Output>,
@@ -243,7 +283,6 @@ impl Common {
 /// The shards of one store.
 #[derive(Debug, Clone)]
 pub struct Shards {
-    placement: Placement,
     shards: Vec<Shard>,
     common: Common,
 }
@@ -252,15 +291,16 @@ impl Shards {
     /// Makes the shards, of which nothing is known yet. `seed` spreads what is kept in tables.
     pub fn new(settings: Settings, seed: u64, env: &mut impl Env) -> Shards {
         let now = env.now();
-        let fingerprint = fingerprint(&settings.members, settings.max_ttl);
+        let topology = Topology { members: settings.members.clone(), max_ttl: settings.max_ttl };
+        let fingerprint = topology.fingerprint();
         let mut shard = |(index, member): (usize, &Member)| {
             Shard::new(index, Arc::clone(&member.address), fingerprint, settings.note.clone(), now, env)
         };
         let shards: Vec<Shard> = settings.members.iter().enumerate().map(&mut shard).collect();
-        let placement = Placement::new(&settings.members);
-        let health = ShardHealth::new(shards.len());
-        let common = Common { settings, fingerprint, health, wanted: table::new(seed), outputs: VecDeque::new() };
-        Shards { placement, shards, common }
+        let routes = Routes::new(Plan::new(topology, (0..shards.len()).collect()));
+        let (health, clean) = (ShardHealth::new(shards.len()), vec![None; shards.len()]);
+        let (wanted, outputs) = (table::new(seed), VecDeque::new());
+        Shards { shards, common: Common { settings, routes, health, clean, wanted, outputs } }
     }
 
     /// Returns what a broker needs to know of this store.
@@ -268,9 +308,9 @@ impl Shards {
         StoreTraits { is_shared: true, can_be_woken: self.common.settings.watcher.is_some() }
     }
 
-    /// Returns the index of the shard that guards a name.
+    /// Returns the index of the shard that guards a name now.
     pub fn shard_of(&self, name: &LockName) -> usize {
-        self.placement.shard_of(name)
+        self.common.routes.home_or_before(name)
     }
 
     fn turn<'a, E: Env>(&'a mut self, shard: usize, env: &'a mut E) -> Option<Turn<'a, E>> {
@@ -389,9 +429,11 @@ impl Shards {
 
     /// Takes the answers to what was sent on a connection, one for each command, or the reason why it is of no use any more.
     pub fn answered(&mut self, shard: usize, link: LinkId, said: Result<Vec<Said>, Arc<str>>, env: &mut impl Env) {
-        if let Some(mut turn) = self.turn(shard, env) {
-            turn.answered(link, said);
-            turn.sort_anew();
+        let Some(mut turn) = self.turn(shard, env) else { return };
+        let is_look = turn.answered(link, said);
+        turn.sort_anew();
+        if is_look {
+            self.follow(shard, env);
         }
     }
 
@@ -418,7 +460,7 @@ impl Shards {
 
     /// Returns what there is to show of a shard.
     pub fn status(&self, shard: usize, now: Time) -> ShardStatus {
-        self.shards[shard].status(self.common.settings.max_ttl, now)
+        self.shards[shard].status(&self.common.routes, now)
     }
 }
 
@@ -435,6 +477,9 @@ impl<E: Env> Turn<'_, E> {
     /// Queues a job, or turns it down if the shard cannot serve it. What serves a lock that is held waits for a shard
     /// that will be back: it may be soon enough.
     fn take(&mut self, job: Job) {
+        if self.has_moved(&job) {
+            return self.fail(job, moved());
+        }
         match self.refusal(&job.op) {
             None => {
                 if let Some(let_go) = self.shard.queues.push(job) {
@@ -447,6 +492,12 @@ impl<E: Env> Turn<'_, E> {
             }
             Some(error) => self.fail(job, error),
         }
+    }
+
+    /// Returns true if the servers have changed, and the lock is not kept here any more, or nobody knows where.
+    fn has_moved(&self, job: &Job) -> bool {
+        let routes = &self.common.routes;
+        self.shard.is_retired || routes.is_changing() && routes.home(&job.item.name) != Some(self.shard.index)
     }
 
     fn fail(&mut self, job: Job, error: StoreError) {
@@ -513,6 +564,13 @@ impl<E: Env> Turn<'_, E> {
         }
     }
 
+    /// Looks anew at all that waits: a lock may be kept elsewhere now. Whoever asked for it asks again, there.
+    fn sort_all_anew(&mut self) {
+        let mut all = self.shard.queues.take_parked();
+        all.extend(self.shard.queues.take_waiting());
+        all.into_iter().for_each(|job| self.take(job));
+    }
+
     /// Ends the wait of those that have waited long enough for the shard to come back: queues what can be served, fails the rest.
     fn turn_down_the_impatient(&mut self) {
         while let Some(job) = self.shard.queues.next_impatient(self.now) {
@@ -523,4 +581,10 @@ impl<E: Env> Turn<'_, E> {
             }
         }
     }
+}
+
+/// Says that a lock is kept by another server than the one that was to be asked.
+fn moved() -> StoreError {
+    let why = "the servers have changed, and the lock is kept by another one now";
+    StoreError::unavailable(why, Some(server::EAGER_CHECK)).because(Cause::StoreQuarantined)
 }

@@ -8,7 +8,6 @@ use super::job::{Heeds, LastWord, Op, Permits, Seen};
 use super::link::{COUNTDOWN, Link};
 use super::proof::{Finality, Probe, Sent, Unserved, Void};
 use super::server::{EAGER_CHECK, Payload, Shard};
-use super::state_item::{Epoch, Stamp};
 use super::{Env, News, Turn};
 use crate::Time;
 use crate::command::Reply as Said;
@@ -88,7 +87,12 @@ impl<E: Env> Turn<'_, E> {
 
     /// Returns the error for an answer that is not final, since the shard is closed.
     fn closed(&self) -> StoreError {
-        let left = self.shard.state.quarantine_left(self.common.settings.max_ttl, self.now).unwrap_or_default();
+        if self.awaits_a_change() {
+            let why =
+                format!("memcached {} grants nothing until a change of the servers is through", self.shard.address);
+            return StoreError::unavailable(why, Some(IDLE_CHECK)).because(Cause::StoreQuarantined);
+        }
+        let left = self.shard.state.quarantine_left(self.common.routes.max_ttl(), self.now).unwrap_or_default();
         let (shard, seconds) = (&self.shard.address, left.as_secs_f64().ceil().max(1.0));
         let why = format!("memcached {shard} is new or has lost its memory, and grants nothing for {seconds} s");
         // When that is over the next probe opens the shard.
@@ -105,22 +109,19 @@ impl<E: Env> Turn<'_, E> {
     pub(crate) fn launch_probe(&mut self) {
         let Some(link) = self.shard.idle.pop() else { return };
         let quarantine = self.quarantine();
-        let Turn { shard, common, env, now } = self;
-        let start = first_token(env.wall_micros(), shard.state.highest_ever());
-        let probe = shard.state.next_probe(*now, quarantine, start, || {
-            let health = &common.health;
-            health.may_begin(shard.index).then(|| {
-                let epoch = Epoch::from_random(if env.breaks(Rule::FreshEpoch) { 0 } else { env.random() });
-                Stamp { epoch, generation: health.generation() }
-            })
-        });
+        let start = first_token(self.env.wall_micros(), self.shard.state.highest_ever()).filter(|_| self.may_open());
+        let beginning = if self.shard.state.phase() == Phase::Lost { self.beginning() } else { None };
+        let probe = match self.shard.asks_for_words.take() {
+            Some(fingerprint) => Probe::Words(fingerprint),
+            None => self.shard.state.next_probe(self.now, quarantine, start, || beginning),
+        };
         self.shard.probing = true;
         self.send(link, Payload::Probe(probe));
     }
 
     /// Returns how long a closed shard stays closed (R15).
     fn quarantine(&self) -> Duration {
-        if self.env.breaks(Rule::Quarantine) { Duration::ZERO } else { self.common.settings.max_ttl }
+        if self.env.breaks(Rule::Quarantine) { Duration::ZERO } else { self.common.routes.max_ttl() }
     }
 
     /// Takes note of what a batch says of the shard, and brings what its jobs have come to. `known`: what was known when it
@@ -172,10 +173,11 @@ impl<E: Env> Turn<'_, E> {
 
     /// Takes note of what a probe has found.
     pub(crate) fn probe_landed(&mut self, probe: Probe, said: &[Said], sent: Sent) {
-        let found = match probe.evidence(sent.epoch, said, &self.shard.address) {
+        let mut found = match probe.evidence(&sent, said, &self.shard.address) {
             Ok(found) => found,
             Err(error) => return self.probe_refused(&error.to_string()),
         };
+        self.shard.words = found.words.take();
         if let Some(left) = found.clock {
             self.clock_counts(left, sent.at);
         }
@@ -247,11 +249,14 @@ impl<E: Env> Turn<'_, E> {
 
     /// Tells how long the shard stays closed, and why.
     fn count_down(&mut self) {
-        let Some(left) = self.shard.state.quarantine_left(self.common.settings.max_ttl, self.now) else { return };
+        let Some(left) = self.shard.state.quarantine_left(self.common.routes.max_ttl(), self.now) else { return };
         if self.now < self.shard.next_countdown {
             return;
         }
         self.shard.next_countdown = self.now + COUNTDOWN;
+        if self.awaits_a_change() {
+            return self.tell(News::Moving);
+        }
         match first_token(self.env.wall_micros(), 0) {
             Some(_) => self.tell(News::Closed(left)),
             None => self.tell(News::WrongDate),

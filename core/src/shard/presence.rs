@@ -15,6 +15,8 @@ use crate::command::{Command, Reply};
 pub const PLACES: u16 = 4_096;
 /// The life of a note, in seconds.
 pub const LIVES: u32 = 15;
+/// The beginning of a note's last word, if the broker can follow to the topology whose fingerprint comes after it.
+pub const READY: char = '>';
 /// The interval at which a broker renews its note.
 pub(crate) const RENEWED: Duration = Duration::from_secs(5);
 
@@ -22,6 +24,8 @@ pub(crate) const RENEWED: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Presence {
     note: Arc<str>,
+    /// The next topology, once all its servers were met.
+    ready: Option<u64>,
     place: u16,
     /// The CAS of its item, which distinguishes its note from those of others.
     id: u64,
@@ -31,15 +35,29 @@ pub(crate) struct Presence {
 
 impl Presence {
     pub(crate) fn new(note: Arc<str>, env: &mut impl Env) -> Presence {
-        Presence { note, place: random_place(env), id: env.random().max(1), taken: false }
+        Presence { note, ready: None, place: random_place(env), id: env.random().max(1), taken: false }
     }
 
     /// Renews the note, or takes a place for it.
     pub(crate) fn command(&self) -> Command {
         match self.taken {
             true => protocol::keep_noted(self.place, self.id),
-            false => protocol::note_broker(self.place, self.id, &self.note),
+            false => match self.ready {
+                None => protocol::note_broker(self.place, self.id, &self.note),
+                Some(next) => protocol::note_broker(self.place, self.id, &format!("{} {READY}{next}", self.note)),
+            },
         }
+    }
+
+    /// Takes note of the next topology if the broker can follow to it. Returns true if that has changed, so that another note is due. It
+    /// takes another place: the note before runs out.
+    pub(crate) fn follows(&mut self, ready: Option<u64>, env: &mut impl Env) -> bool {
+        if ready == self.ready {
+            return false;
+        }
+        (self.ready, self.taken) = (ready, false);
+        (self.place, self.id) = (random_place(env), env.random().max(1));
+        true
     }
 
     /// Handles memcached's answer. Returns true if the note stands; if not, try again at once.

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use super::Topology;
 use super::batch::Evidence;
-use super::epoch::{Distrust, Doubt, EpochState, Phase};
+use super::epoch::{Distrust, Doubt, EpochState, Notice, Phase};
 use super::job::{self, Op};
 use super::protocol::{self, Unexpected};
-use super::state_item::{Epoch, Stamp, StateItem, Unusable, Witness};
+use super::state_item::{Epoch, Generation, Made, Stamp, StateItem, Unusable, Witness};
 use crate::Time;
 use crate::command::{Command, Reply as Said};
 use crate::lock::FencingToken;
@@ -16,12 +17,25 @@ use crate::store::StoreError;
 /// A question about the memory, or a step to its next phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Probe {
-    /// The clock, the fences if the epoch is known, and S.
+    /// The clock, the fences if the epoch is known, the N that is asked for, and S.
     Look,
+    /// The topology with this fingerprint, in words.
+    Words(u64),
     /// Begin an epoch on a shard that has none.
-    Begin(Stamp),
+    Begin(Beginning),
     /// Open the present epoch: its tokens come after this number.
     Open(u64),
+}
+
+/// The S with which an epoch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Beginning {
+    /// Its CAS.
+    pub stamp: Stamp,
+    /// Its topology.
+    pub fingerprint: u64,
+    /// Who makes it.
+    pub made: Made,
 }
 
 /// The evidence that a probe gives of the shard.
@@ -31,28 +45,38 @@ pub struct Found {
     pub clock: Option<Option<Duration>>,
     /// The highest token of the epoch, where the probe asked; none if the epoch is closed.
     pub fence: Option<Result<Option<FencingToken>, Unexpected>>,
+    /// The N that was asked for.
+    pub notice: Option<Notice>,
+    /// The topology that was asked for, if somebody has left it there in words.
+    pub words: Option<Topology>,
     /// The whole of S.
     pub state: StateItem,
 }
 
 impl Probe {
-    /// Returns the commands, for a shard whose epoch is `epoch`, and brokers whose topology has this fingerprint.
-    pub fn commands(self, epoch: Option<Epoch>, fingerprint: u64) -> Vec<Command> {
+    /// Returns the commands, for a shard whose epoch is `epoch`. A look reads N of the generation `asks_for`, before S.
+    pub fn commands(self, epoch: Option<Epoch>, asks_for: Option<Generation>) -> Vec<Command> {
         let mut commands = match (self, epoch) {
-            (Probe::Begin(stamp), _) => vec![protocol::begin(stamp, fingerprint)],
+            (Probe::Begin(Beginning { stamp, fingerprint, made }), _) => {
+                vec![protocol::begin(stamp, fingerprint, made)]
+            }
             (Probe::Open(start), Some(epoch)) => vec![protocol::open(epoch, start)],
+            (Probe::Words(fingerprint), _) => vec![protocol::look_for_topology(fingerprint)],
             (_, Some(epoch)) => vec![protocol::clock(), protocol::highest_token(epoch)],
             (_, None) => vec![protocol::clock()],
         };
+        if let (Probe::Look, Some(generation)) = (self, asks_for) {
+            commands.push(protocol::look_for_change(generation));
+        }
         commands.push(protocol::probe());
         commands
     }
 
-    /// Reads what it has found. `epoch` is the one that was known when it was sent.
+    /// Reads what it has found. `sent` is what was known when it was sent.
     ///
     /// # Errors
     /// The server has refused a command, or answered what none answers.
-    pub fn evidence(self, epoch: Option<Epoch>, said: &[Said], shard: &str) -> Result<Found, StoreError> {
+    pub fn evidence(self, sent: &Sent, said: &[Said], shard: &str) -> Result<Found, StoreError> {
         let refusal = said.iter().find_map(|said| match said {
             Said::Refused(refusal) => Some(*refusal),
             _ => None,
@@ -62,9 +86,22 @@ impl Probe {
         }
         let state = said.last().ok_or_else(|| super::batch::answers_missing(shard))?;
         let looks = self == Probe::Look;
+        let words = match self {
+            Probe::Words(fingerprint) => said.first().and_then(|said| protocol::read_topology(said, fingerprint)),
+            _ => None,
+        };
+        let notice = match sent.asks_for.filter(|_| looks) {
+            None => None,
+            Some(generation) => {
+                let note = said.iter().rev().nth(1).ok_or_else(|| super::batch::answers_missing(shard))?;
+                Some(Notice { generation, fingerprint: protocol::read_change_note(note)? })
+            }
+        };
         Ok(Found {
             clock: looks.then(|| said.first().and_then(protocol::read_clock)),
-            fence: said.get(1).filter(|_| looks && epoch.is_some()).map(protocol::read_fence),
+            fence: said.get(1).filter(|_| looks && sent.epoch.is_some()).map(protocol::read_fence),
+            notice,
+            words,
             state: protocol::read_state(state)?,
         })
     }
@@ -83,6 +120,8 @@ pub struct Sent {
     pub open: bool,
     /// The highest token seen in the epoch.
     pub token: u64,
+    /// The generation whose N a look reads.
+    pub asks_for: Option<Generation>,
 }
 
 /// The reason for which a batch does not count.
@@ -143,13 +182,13 @@ impl EpochState {
     }
 
     /// Returns what to ask the memory next, or how to move it on. A closed one stays so for `quarantine` (R15), and is opened
-    /// with tokens that come after `start`, if that is known. `begin` is the stamp of a new epoch, if one may begin.
+    /// with tokens that come after `start`, if that is known and it may be. `begin` is the S of a new epoch, if one may begin.
     pub fn next_probe(
         &self,
         now: Time,
         quarantine: Duration,
         start: Option<u64>,
-        begin: impl FnOnce() -> Option<Stamp>,
+        begin: impl FnOnce() -> Option<Beginning>,
     ) -> Probe {
         match (self.phase(), start) {
             (Phase::Lost, _) => begin().map_or(Probe::Look, Probe::Begin),
@@ -160,7 +199,8 @@ impl EpochState {
 
     /// Returns the knowledge with which something is sent now.
     pub fn sent(&self, at: Time) -> Sent {
-        Sent { at, epoch: self.epoch(), changes: self.changes(), open: self.is_open(), token: self.highest_token() }
+        let (epoch, changes, open, token) = (self.epoch(), self.changes(), self.is_open(), self.highest_token());
+        Sent { at, epoch, changes, open, token, asks_for: self.asks_for() }
     }
 
     /// Returns true if S has shown nothing else since this was sent.
@@ -211,7 +251,7 @@ impl EpochState {
     /// it.
     pub fn probed(&mut self, probe: Probe, found: &Found, sent: &Sent, now: Time) -> bool {
         let changes = self.changes();
-        let known = self.read(found.state);
+        let known = self.read(found.state, found.notice);
         if !self.is_trusted(changes, known, sent) {
             return false;
         }
@@ -227,6 +267,11 @@ impl EpochState {
             // Opened by this command, or by another broker's before it.
             (Probe::Open(_), _, Some(epoch)) => self.fences_seen(epoch, true, now),
             _ => {}
+        }
+        if let Some(notice) = found.notice {
+            // What a change has made and nobody has opened speaks of that change.
+            let is_clean = notice.fingerprint.is_none() && (self.is_open() || !self.is_by_change());
+            self.clean_at = is_clean.then_some(sent.at);
         }
         true
     }
@@ -262,7 +307,6 @@ mod tests {
     use super::*;
     use crate::lock::GrantId;
     use crate::shard::job::Permits;
-    use crate::shard::state_item::Generation;
 
     const OURS: u64 = 7;
     const QUARANTINE: Duration = Duration::from_secs(10);
@@ -279,14 +323,18 @@ mod tests {
         Stamp { epoch: Epoch::from_random(epoch), generation: Generation::FIRST }
     }
 
+    fn beginning(epoch: u64) -> Beginning {
+        Beginning { stamp: stamp(epoch), fingerprint: OURS, made: Made::InForce }
+    }
+
     fn token(token: u64) -> FencingToken {
         FencingToken::new(token).unwrap()
     }
 
     /// Returns what a look finds in this epoch, whose highest token this is; none if it is closed.
     fn found(epoch: u64, highest: Option<u64>) -> Found {
-        let state = StateItem::Shows { stamp: stamp(epoch), fingerprint: OURS };
-        Found { clock: None, fence: Some(Ok(highest.map(token))), state }
+        let state = StateItem::Shows { stamp: stamp(epoch), fingerprint: OURS, made: Made::InForce };
+        Found { clock: None, fence: Some(Ok(highest.map(token))), notice: None, words: None, state }
     }
 
     fn look(memory: &mut EpochState, found: &Found, now: Time) -> bool {
@@ -423,31 +471,31 @@ mod tests {
         assert_eq!(known(Some(5)).serves(&grant(), false), Ok(()));
         assert_eq!(known(None).serves(&grant(), false), Err(Unserved::Closed));
         assert_eq!((known(None).serves(&stands, false), known(None).serves(&grant(), true)), (Ok(()), Ok(())));
-        memory.read(StateItem::Shows { stamp: stamp(1), fingerprint: 8 });
+        memory.read(StateItem::Shows { stamp: stamp(1), fingerprint: 8, made: Made::InForce }, None);
         assert_eq!(memory.serves(&stands, true), Err(Unserved::Foreign));
         let why = Unusable::Newer { format: 4 };
-        memory.read(StateItem::Unusable { cas: 5, why });
+        memory.read(StateItem::Unusable { cas: 5, why }, None);
         assert_eq!(memory.serves(&stands, true), Err(Unserved::Unusable(why)));
         memory.distrust(Distrust::TokensFell, None);
         assert_eq!(memory.serves(&stands, true), Err(Unserved::Distrusted(Distrust::TokensFell)));
-        memory.read(StateItem::Missing);
+        memory.read(StateItem::Missing, None);
         assert_eq!(memory.serves(&stands, true), Err(Unserved::Asked));
-        memory.read(found(2, None).state);
+        memory.read(found(2, None).state, None);
         assert_eq!(memory.serves(&stands, true), Err(Unserved::Asked), "its fences were not read");
     }
 
     #[test]
     fn a_lost_epoch_is_followed_by_another_one_if_one_may_begin() {
         let mut memory = known(Some(5));
-        memory.read(StateItem::Missing);
-        let next = |begin: Option<Stamp>| memory.next_probe(at(1), QUARANTINE, Some(5), || begin);
-        assert_eq!((next(Some(stamp(2))), next(None)), (Probe::Begin(stamp(2)), Probe::Look));
+        memory.read(StateItem::Missing, None);
+        let next = |begin: Option<Beginning>| memory.next_probe(at(1), QUARANTINE, Some(5), || begin);
+        assert_eq!((next(Some(beginning(2))), next(None)), (Probe::Begin(beginning(2)), Probe::Look));
     }
 
     #[test]
     fn an_epoch_is_opened_when_it_was_closed_for_long_enough() {
         let memory = known(None);
-        let next = |now, start| memory.next_probe(now, QUARANTINE, start, || Some(stamp(2)));
+        let next = |now, start| memory.next_probe(now, QUARANTINE, start, || Some(beginning(2)));
         assert_eq!(next(at(0) + QUARANTINE - Duration::from_nanos(1), Some(5)), Probe::Look);
         assert_eq!(next(at(0) + QUARANTINE, Some(5)), Probe::Open(5));
         assert_eq!(next(at(0) + QUARANTINE, None), Probe::Look, "nobody knows its first token");

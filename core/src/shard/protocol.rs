@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Topology;
 use super::presence::LIVES;
-use super::state_item::{Epoch, Stamp, StateItem, Witness};
+use super::state_item::{Epoch, FINGERPRINTS, Generation, Made, Stamp, StateItem, Witness};
 use crate::command::{Cas, Command, Create, InPlace, Key, Left, Mode, Reply, Shown, Ttl, Value, Want};
 use crate::lock::{CallKey, FencingToken, GrantId, LockItem, LockName, LockValue, MAX_PERMITS, Owner, Permit};
 use crate::store::{ItemState, Label, Slots, StoreError, Stored};
@@ -153,8 +153,54 @@ pub fn delete_s(cas: u64) -> Command {
 }
 
 /// Creates S on a shard that has none, and so begins an epoch there.
-pub fn begin(stamp: Stamp, fingerprint: u64) -> Command {
-    create_item(Key::State, STATE_EXPIRES, stamp.value(fingerprint), Some(Cas(stamp.cas())), NOTHING)
+pub fn begin(stamp: Stamp, fingerprint: u64, made: Made) -> Command {
+    create_item(Key::State, STATE_EXPIRES, stamp.value(fingerprint, made), Some(Cas(stamp.cas())), NOTHING)
+}
+
+/// Flips S: sets the stamp of another generation in place of `from` (R21). Its value and its clock stay as they are.
+pub fn flip(from: Stamp, to: Stamp) -> Command {
+    let in_place = Some(InPlace { ttl: None, new_cas: Some(Cas(to.cas())) });
+    Command::Delete { key: Key::State, compare: Some(Cas(from.cas())), in_place }
+}
+
+/// Notes the topology of a generation, unless one is noted (R22): its fingerprint behind a 1, so that it has ten digits. `ma`, since a failed `ms` would delete the note that stands.
+pub fn note_change(generation: Generation, fingerprint: u64) -> Command {
+    create_item(Key::Notice(generation.get()), Ttl::Never, FINGERPRINTS + fingerprint, None, NOTHING)
+}
+
+/// Reads the topology of a generation.
+pub fn look_for_change(generation: Generation) -> Command {
+    look_at(Key::Notice(generation.get()), VALUE)
+}
+
+/// Makes sense of the answer. Returns none if none is noted.
+///
+/// # Errors
+/// It is no such answer.
+pub fn read_change_note(reply: &Reply) -> Result<Option<u64>, Unexpected> {
+    match reply {
+        Reply::Missing => Ok(None),
+        Reply::Done(Shown { value: Some(Value::Number(number)), .. }) => Ok(number.checked_sub(FINGERPRINTS)),
+        _ => unexpected("look for a change of the servers", reply),
+    }
+}
+
+/// Leaves in words the topology that was in force before a generation, unless it is there. It does not expire.
+pub fn note_former(generation: Generation, former: &Topology) -> Command {
+    let text = format!("{} {}", former.fingerprint(), former.text());
+    let (key, value) = (Key::Former(generation.get()), Value::Text(text.into()));
+    Command::Set { key, mode: Mode::IfMissing, ttl: Ttl::Never, new_cas: None, value }
+}
+
+/// Reads the topology that was in force before a generation.
+pub fn look_for_former(generation: Generation) -> Command {
+    look_at(Key::Former(generation.get()), VALUE)
+}
+
+/// Makes sense of the answer. Returns none if nobody has left it there.
+pub fn read_former(reply: &Reply) -> Option<Topology> {
+    let (fingerprint, text) = text(reply)?.split_once(' ')?;
+    Topology::read(text, fingerprint.parse().ok()?)
 }
 
 /// Opens `epoch`: its tokens come after `start`.

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Topology;
 use super::batch::Batch;
+use super::change::Routes;
 use super::clock::ServerClock;
 use super::epoch::{EpochState, Phase};
 use super::health::View;
@@ -63,7 +65,13 @@ pub(crate) struct Shard {
     pub(crate) dialling: bool,
     pub(crate) presence: Option<Presence>,
     noting: bool,
-    next_note: Time,
+    pub(crate) next_note: Time,
+    /// True if it is in the list no more: nothing is asked of it.
+    pub(crate) is_retired: bool,
+    /// The topology that it is to show in words.
+    pub(crate) asks_for_words: Option<u64>,
+    /// The topology that it has shown.
+    pub(crate) words: Option<Topology>,
     /// The count of changes before the comparison that is under way.
     pub(crate) comparing: Option<u64>,
     pub(crate) next_comparison: Time,
@@ -107,6 +115,9 @@ impl Shard {
             presence: note.map(|note| Presence::new(note, env)),
             noting: false,
             next_note: now,
+            is_retired: false,
+            asks_for_words: None,
+            words: None,
             comparing: None,
             next_comparison: now,
             tried: false,
@@ -146,6 +157,9 @@ impl Shard {
 
     /// Returns when there is something to do that no job and no answer asks for.
     pub(crate) fn next_wake(&self) -> Option<Time> {
+        if self.is_retired {
+            return None;
+        }
         match self.link {
             Link::Up { .. } if self.idle.is_empty() => {
                 let wanted = self.queues.waiting() > 0 || self.under_way.is_empty();
@@ -164,7 +178,7 @@ impl Shard {
     /// Returns true if another connection makes sense, when it is time.
     pub(crate) fn may_dial(&self) -> bool {
         let limit = if self.is_up() { MAX_CONNECTIONS } else { 1 };
-        !self.dialling && self.connections() < limit
+        !self.is_retired && !self.dialling && self.connections() < limit
     }
 
     /// Returns true if the broker may note itself now: on what is known to be a shard of brokers.
@@ -173,13 +187,19 @@ impl Shard {
     }
 
     /// Returns what there is to show of it.
-    pub(crate) fn status(&self, max_ttl: Duration, now: Time) -> ShardStatus {
+    pub(crate) fn status(&self, routes: &Routes, now: Time) -> ShardStatus {
         let state = match (&self.link, self.state.phase()) {
+            _ if self.is_retired => ShardState::Gone,
             (Link::Refused(_), _) | (_, Phase::Foreign { .. } | Phase::Unusable { .. } | Phase::Distrusted { .. }) => {
                 ShardState::Refused
             }
             (Link::Down(..), _) => ShardState::Connecting,
             (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => ShardState::Open,
+            (Link::Up { .. }, Phase::Closed { .. })
+                if self.state.change().is_some_and(|generation| routes.awaits(generation)) =>
+            {
+                ShardState::Moving
+            }
             (Link::Up { .. }, Phase::Closed { .. }) => ShardState::Closed,
             (Link::Up { .. }, Phase::Unread | Phase::Lost | Phase::Found { .. } | Phase::Open { .. }) => {
                 ShardState::Connecting
@@ -189,16 +209,23 @@ impl Shard {
             Phase::Distrusted { why } => Some(why),
             _ => None,
         };
-        let quarantine = self.state.quarantine_left(max_ttl, now).unwrap_or_default();
+        let quarantine = self.state.quarantine_left(routes.max_ttl(), now).unwrap_or_default();
         ShardStatus { state, quarantine, distrust, waiting: self.queues.waiting() }
     }
 
     /// Returns how the other shards see it.
-    fn view(&self) -> View {
+    fn view(&self, routes: &Routes) -> View {
+        match (&self.link, self.state.phase()) {
+            (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() && !self.is_retired => View::Open,
+            _ if !routes.is_present(self.index) => View::Unused,
+            _ => self.view_of_present(),
+        }
+    }
+
+    fn view_of_present(&self) -> View {
         match (&self.link, self.state.phase()) {
             (_, Phase::Foreign { .. } | Phase::Unusable { .. }) => View::Contradicts,
             (Link::Up { .. }, Phase::Distrusted { .. }) => View::Away,
-            (Link::Up { .. }, Phase::Open { .. }) if self.clock.runs() => View::Open,
             (Link::Up { .. }, Phase::Unread) => View::Unknown,
             (Link::Up { .. }, _) => View::Agrees,
             (Link::Refused(_), _) => View::Away,
@@ -211,6 +238,9 @@ impl Shard {
 impl<E: Env> Turn<'_, E> {
     /// Sends off all that can be sent now.
     pub(crate) fn launch(&mut self) {
+        if self.shard.is_retired {
+            return;
+        }
         let now = self.now;
         let Link::Up { address } = self.shard.link else {
             if self.shard.may_dial() && now >= self.shard.next_dial {
@@ -270,13 +300,17 @@ impl<E: Env> Turn<'_, E> {
                 batch.commands(epoch, self.common.settings.watcher.as_ref(), compares)
             }
             Payload::Presence => self.shard.presence.iter().map(Presence::command).collect(),
-            Payload::Probe(probe) => probe.commands(epoch, self.common.fingerprint),
+            Payload::Probe(probe) => probe.commands(epoch, self.shard.state.asks_for()),
         }
     }
 
-    /// Takes the answers to what was sent on a connection.
-    pub(crate) fn answered(&mut self, link: LinkId, said: Result<Vec<Said>, Arc<str>>) {
-        let Some(at) = self.shard.under_way.iter().position(|under_way| under_way.link == link) else { return };
+    /// Takes the answers to what was sent on a connection. Returns true if it was a look at the shard itself.
+    pub(crate) fn answered(&mut self, link: LinkId, said: Result<Vec<Said>, Arc<str>>) -> bool {
+        let Some(at) = self.shard.under_way.iter().position(|under_way| under_way.link == link) else {
+            // That of a server that had gone, and has come back.
+            self.hang_up(link);
+            return false;
+        };
         let UnderWay { payload, sent, count, process, .. } = self.shard.under_way.swap_remove(at);
         match payload {
             Payload::Probe(_) => {
@@ -290,13 +324,25 @@ impl<E: Env> Turn<'_, E> {
             }
             Payload::Jobs(_) => {}
         }
+        if self.shard.is_retired {
+            self.hang_up(link);
+            if let Payload::Jobs(batch) = payload {
+                self.fail_all(batch, &super::moved());
+            }
+            return false;
+        }
+        let is_look = matches!(payload, Payload::Probe(_));
         let said = match said {
             Ok(said) if said.len() == count => said,
             Ok(_) => {
                 self.hang_up(link);
-                return self.exchange_failed("it did not answer all that it was asked", payload);
+                self.exchange_failed("it did not answer all that it was asked", payload);
+                return is_look;
             }
-            Err(why) => return self.exchange_failed(&why, payload),
+            Err(why) => {
+                self.exchange_failed(&why, payload);
+                return is_look;
+            }
         };
         let same_process = process == self.shard.process;
         if same_process {
@@ -316,6 +362,15 @@ impl<E: Env> Turn<'_, E> {
             Payload::Probe(probe) if fresh => self.probe_landed(probe, &said, sent),
             Payload::Probe(_) => {}
         }
+        is_look
+    }
+
+    /// Ends all that there is to do with a server that is in the list no more.
+    pub(crate) fn retire(&mut self) {
+        self.shard.is_retired = true;
+        self.shard.dialling = false;
+        self.hang_up_idle();
+        self.sort_all_anew();
     }
 
     /// Takes note of what became of the broker's note. What was refused is tried again when it is due.
@@ -348,7 +403,7 @@ impl<E: Env> Turn<'_, E> {
 
     /// Tells the other shards, and the driver, how this one is.
     pub(crate) fn publish(&mut self) {
-        let view = self.shard.view();
+        let view = self.shard.view(&self.common.routes);
         let grants = view == View::Open;
         // Once for each epoch: a clock that lags for a moment closes nothing.
         if grants && !std::mem::replace(&mut self.shard.told_open, true) {

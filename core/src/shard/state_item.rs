@@ -4,11 +4,12 @@
 //!
 //! ```text
 //! CAS    EEEEEEEEEEEEEE GGGGG              epoch, generation
-//! value  1 FF GGGGG fffffffff VVV          format, first generation, fingerprint, vote
+//! value  1 FF GGGGG fffffffff VVV          format, first generation, fingerprint, how it was made
 //! ```
 //!
-//! `ma` creates S with a fresh epoch, and nothing writes its value again. A later format keeps the length of the value
-//! and the place of `FF`, so that every version can tell that another one is needed.
+//! `ma` creates S with a fresh epoch, and nothing writes its value again. A change of the servers flips it: it sets another CAS, with a
+//! fresh epoch and a higher generation, by comparing. Whose the server is then stands in N, under that generation. A later format keeps the
+//! length of the value and the place of `FF`, so that every version can tell that another one is needed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -114,12 +115,29 @@ impl Stamp {
         (Epoch::FIRST..=Epoch::LAST).contains(&epoch).then_some(Stamp { epoch: Epoch(epoch), generation })
     }
 
-    /// Returns the value with which S is created under this stamp. Its vote is 0, which is none: this version casts none,
-    /// and refuses a shard where brokers do.
-    pub fn value(self, fingerprint: u64) -> u64 {
+    /// Returns the value with which S is created under this stamp.
+    pub fn value(self, fingerprint: u64, made: Made) -> u64 {
         debug_assert!(fingerprint < FINGERPRINTS, "{fingerprint} has more than nine digits");
         let generation = u64::from(self.generation.0);
-        LEADING_ONE + FORMAT * FORMAT_AT + generation * GENERATION_AT + fingerprint * FINGERPRINT_AT
+        LEADING_ONE + FORMAT * FORMAT_AT + generation * GENERATION_AT + fingerprint * FINGERPRINT_AT + made.digits()
+    }
+}
+
+/// How an S came to show its topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Made {
+    /// A broker has begun it, by the topology in force.
+    InForce,
+    /// A change of the servers has made or flipped it. Only brokers that know its topology to be in force open it (R25).
+    ByChange,
+}
+
+impl Made {
+    fn digits(self) -> u64 {
+        match self {
+            Made::InForce => 0,
+            Made::ByChange => 1,
+        }
     }
 }
 
@@ -145,6 +163,15 @@ pub enum StateItem {
         stamp: Stamp,
         /// Its topology.
         fingerprint: u64,
+        /// How it came to that.
+        made: Made,
+    },
+    /// A change of the servers has flipped it. N says to which topology, under the stamp's generation.
+    Flipped {
+        /// Its CAS.
+        stamp: Stamp,
+        /// The topology for which it was made.
+        made_for: u64,
     },
     /// This version cannot use the shard.
     Unusable {
@@ -170,12 +197,12 @@ pub enum Unusable {
         /// The format.
         format: u64,
     },
-    /// Its servers have changed while brokers ran, and it now belongs to this generation.
+    /// Its servers have changed, it belongs to this generation, and nobody can tell any more which topology that is.
     Moved {
         /// The generation.
         generation: Generation,
     },
-    /// It has been created with a vote.
+    /// It was made in a way that this version does not know.
     Voted,
     /// It is no S.
     Strange,
@@ -199,11 +226,11 @@ impl fmt::Display for Unusable {
             ),
             Unusable::Moved { generation } => write!(
                 f,
-                "a newer version of lockbroker has changed its servers while brokers ran (it is at generation {generation} \
-                 now), which this version cannot follow: use the newer version"
+                "its servers have changed (it is at generation {generation} now), and it has lost the note to which: use \
+                 `lockbroker shard adopt` with the list that was to be used"
             ),
             Unusable::Voted => f.write_str(
-                "brokers of a newer version of lockbroker vote on it, which this version cannot: use the newer version",
+                "a newer version of lockbroker has set it up in a way that this version does not know: use the newer version",
             ),
             Unusable::Strange => f.write_str(
                 "the shard's state cannot be read: somebody else uses the keys in which its state belongs; give each \
@@ -214,6 +241,20 @@ impl fmt::Display for Unusable {
 }
 
 impl StateItem {
+    /// Says what it means, if it was flipped and N shows this topology under its generation.
+    pub fn with_notice(self, notice: Option<u64>) -> StateItem {
+        match (self, notice) {
+            (StateItem::Flipped { stamp, .. }, Some(fingerprint)) => {
+                StateItem::Shows { stamp, fingerprint, made: Made::ByChange }
+            }
+            (StateItem::Flipped { stamp, .. }, None) => {
+                let why = Unusable::Moved { generation: stamp.generation };
+                StateItem::Unusable { cas: stamp.cas(), why }
+            }
+            (other, _) => other,
+        }
+    }
+
     /// Makes sense of the CAS and the value of an S that is there.
     pub fn of(cas: u64, value: &Value) -> StateItem {
         let text = match value {
@@ -240,11 +281,17 @@ impl StateItem {
         let format = fields / FORMAT_AT % FORMATS;
         let first = Generation::new(fields / GENERATION_AT % GENERATIONS);
         let fingerprint = fields / FINGERPRINT_AT % FINGERPRINTS;
-        let vote = fields % FINGERPRINT_AT;
+        let made = match fields % FINGERPRINT_AT {
+            0 => Some(Made::InForce),
+            1 => Some(Made::ByChange),
+            _ => None,
+        };
         match (format, Stamp::of_cas(cas), first) {
-            (FORMAT, Some(_), Some(_)) if vote > 0 => unusable(Unusable::Voted),
-            (FORMAT, Some(stamp), Some(first)) if stamp.generation == first => StateItem::Shows { stamp, fingerprint },
-            (FORMAT, Some(stamp), Some(_)) => unusable(Unusable::Moved { generation: stamp.generation }),
+            (FORMAT, Some(stamp), Some(first)) => match made {
+                None => unusable(Unusable::Voted),
+                Some(made) if stamp.generation == first => StateItem::Shows { stamp, fingerprint, made },
+                Some(_) => StateItem::Flipped { stamp, made_for: fingerprint },
+            },
             (BEFORE, Some(stamp), Some(_)) => unusable(Unusable::Older { format: BEFORE, epoch: stamp.epoch }),
             (format, ..) if format > FORMAT => unusable(Unusable::Newer { format }),
             _ => unusable(Unusable::Strange),
@@ -273,9 +320,11 @@ mod tests {
     fn s_is_written_digit_for_digit_as_the_protocol_says() {
         let stamp = Stamp { epoch: Epoch(12_345_678_901_234), generation: Generation(7) };
         assert_eq!(stamp.cas(), 1_234_567_890_123_400_007);
-        assert_eq!(stamp.value(987_654_321).to_string(), "10300007987654321000");
-        let shows = StateItem::Shows { stamp, fingerprint: 987_654_321 };
-        assert_eq!(read(1_234_567_890_123_400_007, "10300007987654321000"), shows);
+        for (made, value) in [(Made::InForce, "10300007987654321000"), (Made::ByChange, "10300007987654321001")] {
+            assert_eq!(stamp.value(987_654_321, made).to_string(), value);
+            let shows = StateItem::Shows { stamp, fingerprint: 987_654_321, made };
+            assert_eq!(read(1_234_567_890_123_400_007, value), shows);
+        }
     }
 
     proptest! {
@@ -288,10 +337,10 @@ mod tests {
             let stamp = Stamp { epoch: Epoch(epoch), generation: Generation::new(generation).unwrap() };
             prop_assert!((1..u64::MAX).contains(&stamp.cas()));
             prop_assert_eq!(Stamp::of_cas(stamp.cas()), Some(stamp));
-            let value = stamp.value(fingerprint).to_string();
+            let value = stamp.value(fingerprint, Made::InForce).to_string();
             // An older version takes nineteen digits for an S of its own.
             prop_assert_eq!(value.len(), 20);
-            prop_assert_eq!(read(stamp.cas(), &value), StateItem::Shows { stamp, fingerprint });
+            prop_assert_eq!(read(stamp.cas(), &value), StateItem::Shows { stamp, fingerprint, made: Made::InForce });
         }
 
         /// A memcached that creates S for an older version counts its CAS from 1 on.
@@ -324,9 +373,7 @@ mod tests {
         assert_eq!(why(cas, "18300000000000000000"), Some(Unusable::Newer { format: 83 }));
         let older = Unusable::Older { format: 2, epoch: Epoch(12_345_678_901_234) };
         assert_eq!(why(cas, "10200007987654321000"), Some(older));
-        let moved = Unusable::Moved { generation: Generation(8) };
-        assert_eq!(why(cas + 1, "10300007987654321000"), Some(moved));
-        assert_eq!(why(cas, "10300007987654321001"), Some(Unusable::Voted));
+        assert_eq!(why(cas, "10300007987654321002"), Some(Unusable::Voted));
         let odd = [
             // A CAS that memcached has counted, or no generation.
             (5, "10300007987654321000"),
@@ -344,6 +391,17 @@ mod tests {
         }
         let number = Value::Number(10_300_007_987_654_321_000);
         assert!(matches!(StateItem::of(cas, &number), StateItem::Shows { .. }));
+    }
+
+    #[test]
+    fn whose_a_flipped_one_is_stands_in_n() {
+        let flipped = read(1_234_567_890_123_400_008, "10300007987654321000");
+        let stamp = Stamp { epoch: Epoch(12_345_678_901_234), generation: Generation(8) };
+        assert_eq!(flipped, StateItem::Flipped { stamp, made_for: 987_654_321 });
+        let shows = StateItem::Shows { stamp, fingerprint: 5, made: Made::ByChange };
+        assert_eq!(flipped.with_notice(Some(5)), shows);
+        let why = Unusable::Moved { generation: Generation(8) };
+        assert_eq!(flipped.with_notice(None), StateItem::Unusable { cas: stamp.cas(), why });
     }
 
     #[test]

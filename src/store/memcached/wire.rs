@@ -90,6 +90,8 @@ impl Wire {
             Key::State => join("S", ""),
             Key::Fence(epoch) => join("F:", itoa::Buffer::new().format(*epoch)),
             Key::Topology(fingerprint) => join("T:", itoa::Buffer::new().format(*fingerprint)),
+            Key::Notice(generation) => join("N:", itoa::Buffer::new().format(*generation)),
+            Key::Former(generation) => join("M:", itoa::Buffer::new().format(*generation)),
             Key::Lock(item) => self.item(item, "L:", "P:"),
             Key::Owner(item) => self.item(item, "O:", "Q:"),
             Key::Permits => join("R", ""),
@@ -206,7 +208,7 @@ fn shown(command: &Command, response: &MetaResponse) -> Shown {
         // Blanks follow a number that has become shorter. Zeros in front would be lost.
         let digits = match command.key() {
             Key::Fence(_) => text.trim_end(),
-            Key::State => &text,
+            Key::State | Key::Notice(_) => &text,
             _ => "",
         };
         let number =
@@ -367,9 +369,18 @@ mod tests {
             (protocol::look_for_value(id), "mg lb:V:12345678901234567890 u c v"),
             (protocol::forget_value(id), "md lb:V:12345678901234567890"),
             (
-                protocol::begin(stamp, 42),
+                protocol::begin(stamp, 42, Made::InForce),
                 "ma lb:S N2147480000 J10300007000000042000 D0 C18446744073709551615 E1234567890123400007",
             ),
+            (
+                protocol::begin(stamp, 42, Made::ByChange),
+                "ma lb:S N2147480000 J10300007000000042001 D0 C18446744073709551615 E1234567890123400007",
+            ),
+            (protocol::flip(stamp, later), "md lb:S C1234567890123400007 I E1234567890123400008"),
+            (protocol::note_change(later.generation, 42), "ma lb:N:8 N0 J1000000042 D0 C18446744073709551615"),
+            (protocol::look_for_change(later.generation), "mg lb:N:8 u v"),
+            (protocol::note_former(later.generation, topology), "ms lb:M:8 29 ME T0\r\n146888217 1 15000 a:1=1,b:2=3"),
+            (protocol::look_for_former(later.generation), "mg lb:M:8 u v"),
             (protocol::delete_s(77), "md lb:S C77"),
         ] {
             assert_eq!(line(&Wire::new("lb:"), &command), format!("{expected}\r\n"));

@@ -1,0 +1,334 @@
+//! Follows a change of the servers while the broker runs (R21 to R27): hears of the next topology, meets its servers, and asks for each
+//! name where it lives now.
+//!
+//! ```text
+//! present ── a server announces the next one ──► announced ── a present server was flipped ──► begun
+//!    ▲                                                                                          │
+//!    └──────────────── a server is open by the next topology: it is the present one ◄───────────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::epoch::{Announced, Phase};
+use super::placement::Placement;
+use super::proof::Beginning;
+use super::server::Shard;
+use super::state_item::{Epoch, Generation, Made, Stamp};
+use super::{ChangeNews, Env, Output, Shards, Topology, Turn};
+use crate::Time;
+use crate::lock::LockName;
+use crate::rules::Rule;
+
+/// A topology, and where its names live.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) topology: Arc<Topology>,
+    pub(super) fingerprint: u64,
+    placement: Placement,
+    /// The index of each of its servers among the shards, in its own order.
+    members: Vec<usize>,
+}
+
+impl Plan {
+    pub(super) fn new(topology: Topology, members: Vec<usize>) -> Plan {
+        debug_assert_eq!(topology.members.len(), members.len(), "a shard for each server");
+        let (fingerprint, placement) = (topology.fingerprint(), Placement::new(&topology.members));
+        Plan { topology: Arc::new(topology), fingerprint, placement, members }
+    }
+
+    fn home(&self, name: &LockName) -> usize {
+        self.members[self.placement.shard_of(name)]
+    }
+
+    fn has(&self, shard: usize) -> bool {
+        self.members.contains(&shard)
+    }
+}
+
+/// The next topology.
+#[derive(Debug, Clone)]
+struct Change {
+    to: Announced,
+    /// None until it was read in words.
+    plan: Option<Plan>,
+    /// True once a present server has been seen flipped.
+    begun: bool,
+    /// True if another change was announced before: then nobody knows where the names of flipped servers live, until it is through.
+    is_muddled: bool,
+}
+
+/// The topologies, and by which each name is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Routes {
+    pub(super) present: Plan,
+    change: Option<Change>,
+    /// The topology that each shard has shown, or is to show.
+    shown: Vec<u64>,
+    /// The highest generation of the present topology in which a server was seen open.
+    in_force: Option<Generation>,
+}
+
+impl Routes {
+    pub(super) fn new(present: Plan) -> Routes {
+        let shown = vec![present.fingerprint; present.members.len()];
+        Routes { present, change: None, shown, in_force: None }
+    }
+
+    /// Returns the shard that keeps a name now. None while that cannot be said. A name is kept by the present topology until its
+    /// server was seen flipped (R24).
+    pub(super) fn home(&self, name: &LockName) -> Option<usize> {
+        let old = self.present.home(name);
+        let Some(change) = &self.change else { return Some(old) };
+        if self.shown[old] == self.present.fingerprint {
+            return Some(old);
+        }
+        let plan = change.plan.as_ref().filter(|_| !change.is_muddled && self.shown[old] == change.to.fingerprint)?;
+        Some(plan.home(name)).filter(|new| self.shown[*new] == plan.fingerprint)
+    }
+
+    /// Returns the shard that keeps a name, or the one that did before.
+    pub(super) fn home_or_before(&self, name: &LockName) -> usize {
+        self.home(name).unwrap_or_else(|| self.present.home(name))
+    }
+
+    /// Returns true if names may live elsewhere than by the present topology.
+    pub(super) fn is_changing(&self) -> bool {
+        self.change.is_some()
+    }
+
+    /// Returns the next topology, once it is known.
+    fn next(&self) -> Option<&Plan> {
+        self.change.as_ref()?.plan.as_ref()
+    }
+
+    /// Returns true if what a change has made in this generation is not known to be through.
+    pub(super) fn awaits(&self, generation: Generation) -> bool {
+        self.change.is_some() || self.in_force < Some(generation)
+    }
+
+    /// Returns the longest ttl of the present topology.
+    pub(super) fn max_ttl(&self) -> Duration {
+        self.present.topology.max_ttl
+    }
+
+    /// Returns true if the shard is of the present topology.
+    pub(super) fn is_present(&self, shard: usize) -> bool {
+        self.present.has(shard)
+    }
+}
+
+impl<E: Env> Turn<'_, E> {
+    /// Returns the S with which an epoch begins here, if one may. Once the change has begun it is by the next topology (R23).
+    pub(super) fn beginning(&mut self) -> Option<Beginning> {
+        let shard = self.shard.index;
+        let routes = &self.common.routes;
+        let (generation, fingerprint, made) = match &routes.change {
+            Some(Change { to, begun: true, .. }) => (to.generation, to.fingerprint, Made::ByChange),
+            _ if routes.is_present(shard) && self.common.health.may_begin(shard) => {
+                (self.common.health.generation(), routes.present.fingerprint, Made::InForce)
+            }
+            _ => return None,
+        };
+        let epoch = Epoch::from_random(if self.env.breaks(Rule::FreshEpoch) { 0 } else { self.env.random() });
+        Some(Beginning { stamp: Stamp { epoch, generation }, fingerprint, made })
+    }
+
+    /// Returns true if this broker may open the shard's epoch once it has been closed for long enough (R23, R25).
+    pub(super) fn may_open(&self) -> bool {
+        let routes = &self.common.routes;
+        match self.shard.state.phase() {
+            Phase::Closed { .. } if routes.is_changing() => false,
+            Phase::Closed { .. } if self.awaits_a_change() => false,
+            Phase::Closed { since, .. } => self.common.has_evidence(self.shard.index, since),
+            _ => false,
+        }
+    }
+
+    /// Returns true if the shard is closed for a change that is not through.
+    pub(super) fn awaits_a_change(&self) -> bool {
+        let routes = &self.common.routes;
+        self.shard.state.change().is_some_and(|generation| routes.awaits(generation))
+    }
+}
+
+impl super::Common {
+    /// Returns true if nothing speaks of another topology: since then another present server was open and told of none, or
+    /// all others have told of none.
+    fn has_evidence(&self, shard: usize, since: Time) -> bool {
+        let others = self.routes.present.members.iter().filter(|other| **other != shard);
+        let is_clean = |other: &&usize| self.clean[**other].is_some_and(|(at, _)| at >= since);
+        let is_open = |other: &usize| self.clean[*other].is_some_and(|(_, is_open)| is_open);
+        others.clone().filter(is_clean).any(is_open) || others.clone().all(|other| is_clean(&other))
+    }
+}
+
+impl Shards {
+    /// Takes note of what a look at a shard has found of a change of the servers.
+    pub(super) fn follow(&mut self, shard: usize, env: &mut impl Env) {
+        let Some(looked) = self.shards.get_mut(shard) else { return };
+        self.common.clean[shard] = looked.state.clean_at.map(|at| (at, looked.is_open()));
+        let words = looked.words.take();
+        let announced = looked.state.announced();
+        if let Some(to) = announced {
+            self.hear(to);
+        }
+        if let Some(topology) = words {
+            self.learn(topology, env);
+        }
+        self.ask_for_words(shard);
+        self.sort_out(env);
+    }
+
+    /// Takes note of a change that was announced.
+    fn hear(&mut self, to: Announced) {
+        let routes = &mut self.common.routes;
+        let is_past = to.fingerprint == routes.present.fingerprint || to.generation < self.common.health.generation();
+        let before = routes.change.as_ref();
+        let known = before.map(|change| change.to);
+        if is_past || known.is_some_and(|known| known >= to) {
+            return;
+        }
+        let begun = before.is_some_and(|change| change.begun);
+        routes.change = Some(Change { to, plan: None, begun: false, is_muddled: begun });
+    }
+
+    /// Asks a server that tells of a change for its topology in words, if nobody has told yet.
+    fn ask_for_words(&mut self, shard: usize) {
+        let Some(Change { to, plan: None, .. }) = &self.common.routes.change else { return };
+        let tells = self.shards[shard].state.announced() == Some(*to);
+        self.shards[shard].asks_for_words = tells.then_some(to.fingerprint);
+    }
+
+    /// Takes the next topology, and meets those of its servers that are new.
+    fn learn(&mut self, topology: Topology, env: &mut impl Env) {
+        let Some(Change { to, plan: None, .. }) = &self.common.routes.change else { return };
+        let to = *to;
+        if topology.fingerprint() != to.fingerprint {
+            return;
+        }
+        let members: Vec<usize> =
+            topology.members.iter().map(|member| self.shard_at(&member.address, to.fingerprint, env)).collect();
+        let plan = Plan::new(topology, members);
+        let news = ChangeNews::Announced { generation: to.generation, topology: Arc::clone(&plan.topology) };
+        for shard in &mut self.shards {
+            if plan.has(shard.index) || self.common.routes.is_present(shard.index) {
+                shard.state.expect(to.fingerprint);
+                shard.next_check = env.now();
+            }
+            shard.asks_for_words = None;
+        }
+        if let Some(change) = &mut self.common.routes.change {
+            change.plan = Some(plan);
+        }
+        self.common.outputs.push_back(Output::Change(news));
+    }
+
+    /// Returns the index of the shard with this address. One that is new, or was not used any more, is made anew.
+    fn shard_at(&mut self, address: &Arc<str>, fingerprint: u64, env: &mut impl Env) -> usize {
+        let found = self.shards.iter().position(|shard| shard.address == *address);
+        if let Some(index) = found.filter(|index| !self.shards[*index].is_retired) {
+            return index;
+        }
+        let index = found.unwrap_or(self.shards.len());
+        let note = self.common.settings.note.clone();
+        let shard = Shard::new(index, Arc::clone(address), fingerprint, note, env.now(), env);
+        match found {
+            Some(_) => self.shards[index] = shard,
+            None => {
+                self.shards.push(shard);
+                self.common.routes.shown.push(fingerprint);
+                self.common.clean.push(None);
+                self.common.health.grow();
+            }
+        }
+        self.common.outputs.push_back(Output::Meet { shard: index, address: Arc::clone(address) });
+        index
+    }
+
+    /// Looks by which topology each server is now, and moves on if the next one is in force.
+    fn sort_out(&mut self, env: &mut impl Env) {
+        let routes = &mut self.common.routes;
+        let before = (routes.shown.clone(), routes.change.is_some());
+        for shard in &self.shards {
+            routes.shown[shard.index] = shard.state.ours();
+        }
+        let present = routes.present.fingerprint;
+        let open = self.shards.iter().filter(|shard| shard.is_open() && shard.state.ours() == present);
+        let generations = open.filter_map(|shard| shard.state.stamp()).map(|stamp| stamp.generation);
+        routes.in_force = routes.in_force.max(generations.max());
+        if let Some(change) = &mut routes.change {
+            let is_flipped = |shard: &usize| routes.shown[*shard] == change.to.fingerprint;
+            change.begun |= routes.present.members.iter().any(is_flipped);
+        }
+        let is_open = |shard: &usize| {
+            let state = &self.shards[*shard].state;
+            state.is_open() && self.common.routes.next().is_some_and(|next| state.ours() == next.fingerprint)
+        };
+        if self.common.routes.next().is_some_and(|next| next.members.iter().any(is_open)) {
+            self.move_on(env);
+        }
+        self.note_readiness(env);
+        if before != (self.common.routes.shown.clone(), self.common.routes.change.is_some()) {
+            for shard in 0..self.shards.len() {
+                let Some(mut turn) = self.turn(shard, env) else { continue };
+                turn.sort_all_anew();
+            }
+        }
+    }
+
+    /// Drops the present topology for the next one, which is in force.
+    fn move_on(&mut self, env: &mut impl Env) {
+        let Some(Change { to, plan: Some(plan), .. }) = self.common.routes.change.take() else { return };
+        let news = ChangeNews::InForce { generation: to.generation, topology: Arc::clone(&plan.topology) };
+        self.common.health.generation_seen(to.generation);
+        let routes = &mut self.common.routes;
+        (routes.present, routes.in_force) = (plan, Some(to.generation));
+        let now = env.now();
+        for index in 0..self.shards.len() {
+            let is_used = self.common.routes.present.has(index);
+            let Some(mut turn) = self.turn(index, env) else { continue };
+            match is_used {
+                true => turn.shard.state.belongs_to(to.fingerprint, now),
+                false => turn.retire(),
+            }
+            turn.shard.next_check = now;
+            let shown = turn.shard.state.ours();
+            self.common.routes.shown[index] = shown;
+        }
+        self.common.outputs.push_back(Output::Change(news));
+    }
+
+    /// Says in the broker's notes whether it can follow the change that is announced: it has met all servers that are to come.
+    fn note_readiness(&mut self, env: &mut impl Env) {
+        let next = self.common.routes.next();
+        let is_ready = |shard: &usize| {
+            let shard = &self.shards[*shard];
+            shard.is_up() && shard.state.stamp().is_some()
+        };
+        let ready = next.filter(|next| next.members.iter().all(is_ready)).map(|next| next.fingerprint);
+        let now = env.now();
+        for shard in &mut self.shards {
+            if let Some(presence) = &mut shard.presence
+                && presence.follows(ready, env)
+            {
+                shard.next_note = now;
+            }
+        }
+    }
+
+    /// Returns the generation of the topology that is in force, as far as it is known.
+    pub fn generation(&self) -> Generation {
+        self.common.health.generation()
+    }
+
+    /// Returns the topology by which locks are kept, or to which they move.
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.common.routes.present.topology
+    }
+
+    /// Returns true while the servers change.
+    pub fn is_changing(&self) -> bool {
+        self.common.routes.is_changing()
+    }
+}
