@@ -461,7 +461,7 @@ mod tests {
         assert!(state.witnessed(Witness::Shows(first)));
         assert_eq!(state.changes(), before);
         assert!(!state.witnessed(Witness::Missing));
-        assert!(!state.read(shows(fresh())), None);
+        assert!(!state.read(shows(fresh()), None));
         assert_eq!(state.changes(), before + 2);
         assert!(!state.is_open());
     }

@@ -159,7 +159,8 @@ impl Bench {
         self.shards.flush(&mut self.env);
         while let Some(output) = self.shards.output() {
             match output {
-                Output::TellKeeper { .. } | Output::TellObserver { .. } => {}
+                Output::TellKeeper { .. } | Output::TellObserver { .. } | Output::Change(_) => {}
+                Output::Meet { .. } => unreachable!("the servers stay"),
                 Output::Answer { id, reply, .. } => {
                     assert_eq!(self.answers.insert(id, reply), None, "a request has one answer");
                 }
