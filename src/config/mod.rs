@@ -333,8 +333,17 @@ pub struct AdoptArgs {
     #[command(flatten)]
     pub shards: ShardArgs,
 
-    /// Adopt them although brokers have been seen there: a broker that is killed is seen for 15 s more
+    /// One of the servers that are in force now, HOST:PORT: needed if none of --store is
+    #[arg(long, value_name = "SERVER", conflicts_with = "stopped")]
+    pub from: Option<ShardAddress>,
+
+    /// All brokers are stopped, and the longest ttl and linger are over: adopt the shards at once. Locks that are held would be
+    /// granted a second time
     #[arg(long)]
+    pub stopped: bool,
+
+    /// With --stopped: adopt them although brokers have been seen there: a broker that is killed is seen for 15 s more
+    #[arg(long, requires = "stopped")]
     pub force: bool,
 
     /// Change nothing, and show what would be done: what each server is and would become, which brokers are in the way,

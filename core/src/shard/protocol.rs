@@ -72,6 +72,12 @@ pub fn create(item: &LockItem, state: ItemState, ttl: u32) -> Command {
     create_item(Key::Lock(item.clone()), Ttl::Seconds(ttl), id, Some(Cas(id)), CAS)
 }
 
+/// Creates the item of a lock that stands on another server, until this date in seconds since 1970.
+pub fn copy(item: &LockItem, state: ItemState, until: u32) -> Command {
+    let id = state.number();
+    create_item(Key::Lock(item.clone()), Ttl::Until(until), id, Some(Cas(id)), CAS)
+}
+
 /// Changes an item that carries `from`: renewal, hand-over, reattach, the beginning of a linger.
 pub fn replace(item: &LockItem, from: ItemState, to: ItemState, ttl: u32) -> Command {
     change_item(Key::Lock(item.clone()), Some(Cas(from.number())), ttl, to.number())
@@ -218,6 +224,12 @@ pub fn describe(item: &LockItem, of: ItemState, label: &Label, ttl: u32) -> Comm
     let call = number(call.map(CallKey::get));
     let text = format!("{id},{token},{since},{call},{keeper} {}", owner.as_str());
     write_note(Key::Owner(item.clone()), Mode::Always, ttl, None, text)
+}
+
+/// Notes a label that stands on another server, as it is, unless there is one. Returns none if the answer to a look has none.
+pub fn copy_label(item: &LockItem, label: &Reply, ttl: u32) -> Option<Command> {
+    let label = text(label)?.to_owned();
+    Some(write_note(Key::Owner(item.clone()), Mode::IfMissing, ttl, None, label))
 }
 
 /// Sets the ttl of an owner's label.
@@ -451,7 +463,10 @@ pub(crate) fn read_permits(reply: &Reply) -> bool {
 }
 
 /// Reads how many permits of a lock may exist. Never more than there can be.
-pub(crate) fn read_slots(reply: &Reply) -> Result<u16, Unexpected> {
+///
+/// # Errors
+/// It is no such answer.
+pub fn read_slots(reply: &Reply) -> Result<u16, Unexpected> {
     match reply {
         Reply::Missing => Ok(0),
         Reply::Done(Shown { cas: Some(Cas(slots)), .. }) => {

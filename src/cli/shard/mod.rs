@@ -1,5 +1,6 @@
 //! `lockbroker shard`: opens and adopts the memcached servers that keep the locks, and shows what they are.
 
+mod change;
 mod rehearsal;
 mod status;
 
@@ -21,17 +22,18 @@ pub enum ShardCommand {
     /// Open the shards by hand, where it is known that nobody holds a lock on them, instead of waiting
     /// until the last lease must be over
     Open(ShardArgs),
-    /// Make the shards belong to another list of servers, other weights or another --max-ttl: with all brokers
-    /// stopped, and every ttl and linger waited out. They grant locks at once
+    /// Change the list of servers, their weights or --max-ttl while brokers run: name the servers that are to be used from now on. Locks
+    /// that are held stay held. Can be stopped and run again at any point
     #[command(
-        after_help = "Exit codes: 0 all shards are adopted, or with --dry-run would be now; 1 not so, and a line for each \
-                      says why; 74 the answer cannot be written; 2 wrong usage."
+        after_help = "Exit codes: 0 the change is through, or with --dry-run would be begun; 1 not so, and a line says why; 74 the \
+                      answer cannot be written; 2 wrong usage."
     )]
     Adopt(AdoptArgs),
     /// Show what the servers are, how many locks stand on each, and which brokers use them. Changes nothing
     #[command(after_help = "STATE is one of\n  \
                             open            grants locks\n  \
                             closed          in quarantine: nobody grants locks there\n  \
+                            moving          grants nothing until a change of the servers is through\n  \
                             no-state        new, or has lost its memory, and no broker has met it since\n  \
                             other-topology  belongs to another list of servers, other weights or another --max-ttl\n  \
                             other-version   set up by a version of lockbroker that keeps locks in another way\n  \
@@ -72,7 +74,10 @@ pub async fn run<C: CommandFactory>(command: ShardCommand) -> anyhow::Result<Exi
             });
             show(opened.collect(), "open")
         }
-        ShardCommand::Adopt(AdoptArgs { force, dry_run: true, .. }) => rehearsal::run(&settings, force).await,
+        ShardCommand::Adopt(AdoptArgs { force, stopped, dry_run: true, .. }) => {
+            rehearsal::run(&settings, force || !stopped).await
+        }
+        ShardCommand::Adopt(AdoptArgs { from, stopped: false, .. }) => change::run(&settings, from.as_ref()).await,
         ShardCommand::Adopt(AdoptArgs { force, .. }) => {
             let adopted = memcached::adopt(&settings, force).await.into_iter();
             let said = |adopted| match adopted {

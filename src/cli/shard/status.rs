@@ -44,6 +44,7 @@ pub(super) fn word(state: ReportedState) -> &'static str {
         ReportedState::Foreign => "other-topology",
         ReportedState::New => "no-state",
         ReportedState::Closed => "closed",
+        ReportedState::Moving => "moving",
         ReportedState::Open => "open",
     }
 }

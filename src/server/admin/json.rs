@@ -71,6 +71,8 @@ impl Shard {
                 ShardState::Refused => "refused",
                 ShardState::Closed => "closed",
                 ShardState::Open => "open",
+                ShardState::Moving => "moving",
+                ShardState::Gone => "gone",
             },
             opens_in: view.opens_at.map(|moment| moment.remaining()),
             reason: view.why.as_ref().map(ToString::to_string),

@@ -9,6 +9,12 @@ use crate::clock::Moment;
 use crate::store::{ShardAddress, ShardView};
 
 const WRONG_DATE: &str = "this machine's clock is outside the years 2024 to 2037; set it";
+const MOVING: &str = "the servers change; `lockbroker shard adopt` completes it";
+
+/// Returns a shard of which nothing is known yet.
+fn view(shard: &ShardAddress) -> ShardView {
+    ShardView { address: shard.to_string().into(), state: ShardState::Connecting, opens_at: None, why: None }
+}
 
 /// The shards' states and what is known of the reasons, in the order of `--store`.
 #[derive(Debug)]
@@ -17,13 +23,15 @@ pub(super) struct Board(watch::Sender<Vec<ShardView>>);
 impl Board {
     /// Makes the board of shards of which nothing is known yet.
     pub(super) fn new(shards: &[ShardAddress]) -> Board {
-        let view = |shard: &ShardAddress| ShardView {
-            address: shard.to_string().into(),
-            state: ShardState::Connecting,
-            opens_at: None,
-            why: None,
-        };
         Board(watch::Sender::new(shards.iter().map(view).collect()))
+    }
+
+    /// Takes up a server that has come, with this index.
+    pub(super) fn meet(&self, shard: usize, address: &ShardAddress) {
+        self.0.send_modify(|views| match views.get_mut(shard) {
+            Some(before) => *before = view(address),
+            None => views.push(view(address)),
+        });
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Vec<ShardView>> {
@@ -39,6 +47,7 @@ impl Board {
                 Some(Arc::clone(why))
             }
             News::WrongDate => Some(WRONG_DATE.into()),
+            News::Moving => Some(MOVING.into()),
             News::Connected(_) | News::Closed(_) | News::GrantsLocks => None,
         };
         self.0.send_if_modified(|views| {

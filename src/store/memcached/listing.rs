@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::dump::{DumpError, Found, Lines, Pattern, ServerTime};
 use super::server;
+use super::survey;
 use super::wire::Wire;
 use crate::clock::Moment;
 use crate::lock::LockItem;
@@ -41,13 +42,20 @@ const TRIES: usize = 12;
 pub(super) struct MemcachedLister(Arc<Shared>);
 
 struct Shared {
-    shards: Vec<ShardAddress>,
-    /// The topology, as the shards' state shows it.
-    fingerprint: u64,
+    /// Whose shards they are now.
+    topology: std::sync::Mutex<Arc<Listable>>,
     wire: Arc<Wire>,
     allow_unsafe: bool,
     /// A server shows its keys to one at a time.
     turn: Mutex<()>,
+}
+
+/// The servers of a topology.
+#[derive(Debug)]
+struct Listable {
+    shards: Vec<ShardAddress>,
+    /// The topology, as the shards' state shows it.
+    fingerprint: u64,
 }
 
 /// A shard that has shown its locks.
@@ -81,14 +89,20 @@ type Wanted = std::sync::Mutex<First<Of>>;
 
 impl fmt::Debug for MemcachedLister {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemcachedLister").field("shards", &self.0.shards).finish_non_exhaustive()
+        f.debug_struct("MemcachedLister").field("topology", &self.0.topology).finish_non_exhaustive()
     }
 }
 
 impl MemcachedLister {
     pub(super) fn new(shards: &[ShardAddress], fingerprint: u64, wire: &Arc<Wire>, allow_unsafe: bool) -> Self {
-        let (shards, wire) = (shards.to_vec(), Arc::clone(wire));
-        MemcachedLister(Arc::new(Shared { shards, fingerprint, wire, allow_unsafe, turn: Mutex::new(()) }))
+        let topology = std::sync::Mutex::new(Arc::new(Listable { shards: shards.to_vec(), fingerprint }));
+        let wire = Arc::clone(wire);
+        MemcachedLister(Arc::new(Shared { topology, wire, allow_unsafe, turn: Mutex::new(()) }))
+    }
+
+    /// Lists the locks of these servers from now on.
+    pub(super) fn move_to(&self, shards: Vec<ShardAddress>, fingerprint: u64) {
+        *self.0.topology.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Listable { shards, fingerprint });
     }
 }
 
@@ -151,13 +165,16 @@ impl Shared {
     /// Asks all shards for their locks. Fails if one of them is away: a list of the others would look whole.
     async fn dump_all(&self, pattern: &Pattern, wanted: &Wanted) -> Result<Vec<Dump>, ListError> {
         let _turn = self.turn.lock().await;
-        try_join_all(self.shards.iter().zip(0..).map(|shard| self.dump(shard, pattern, wanted))).await
+        let topology = Arc::clone(&self.topology.lock().unwrap_or_else(PoisonError::into_inner));
+        let ours = topology.fingerprint;
+        try_join_all(topology.shards.iter().zip(0..).map(|shard| self.dump(shard, ours, pattern, wanted))).await
     }
 
     /// Asks a shard, which has this number, for its locks.
     async fn dump(
         &self,
         (shard, number): (&ShardAddress, u32),
+        ours: u64,
         pattern: &Pattern,
         wanted: &Wanted,
     ) -> Result<Dump, ListError> {
@@ -168,7 +185,7 @@ impl Shared {
         if let Some(why) = facts.refusal(self.allow_unsafe) {
             return Err(away(Cause::StoreRefused, &why).into());
         }
-        let before = self.state(&mut connection).await.map_err(|(cause, why)| away(cause, &why))?;
+        let before = self.state(&mut connection, ours).await.map_err(|(cause, why)| away(cause, &why))?;
         let take = |found| {
             let of = Of { shard: number, beside_permits: false, found };
             wanted.lock().unwrap_or_else(PoisonError::into_inner).add(of);
@@ -186,16 +203,16 @@ impl Shared {
     }
 
     /// Returns what the state of a shard shows whose memory is whole. Otherwise there are locks that it does not have.
-    async fn state(&self, connection: &mut Connection) -> Result<Stamp, (Cause, String)> {
+    async fn state(&self, connection: &mut Connection, ours: u64) -> Result<Stamp, (Cause, String)> {
         let away = |error: &dyn fmt::Display| (Cause::StoreUnavailable, error.to_string());
-        let said = connection.exchange(&self.wire, &[protocol::probe()]).await.map_err(|error| away(&error))?;
-        let stamp = match protocol::read_state(&said[0]).map_err(|error| away(&error))? {
+        let state = survey::read_state(connection, &self.wire).await.map_err(|unread| away(&unread))?;
+        let stamp = match state {
             StateItem::Missing => return Err((Cause::StoreQuarantined, "it has lost its memory, or is new".into())),
             StateItem::Unusable { why, .. } => return Err((Cause::StoreRefused, why.to_string())),
-            StateItem::Shows { fingerprint, .. } if fingerprint != self.fingerprint => {
+            StateItem::Shows { fingerprint, .. } if fingerprint != ours => {
                 return Err((Cause::StoreRefused, FOREIGN.into()));
             }
-            StateItem::Shows { stamp, .. } => stamp,
+            StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } => stamp,
         };
         let fence = protocol::highest_token(stamp.epoch);
         let said = connection.exchange(&self.wire, &[fence]).await.map_err(|error| away(&error))?;

@@ -22,12 +22,16 @@ pub(super) struct StoreMetrics {
     batch: Histograms,
     commands: Histograms,
     errors: Counters,
+    /// The generation of the topology in force.
+    pub(super) generation: Gauge,
+    /// 1 while the servers change.
+    pub(super) changing: Gauge,
 }
 
 /// The metrics of one shard.
 #[derive(Debug)]
 pub(super) struct ShardMetrics {
-    states: [(ShardState, Gauge); 4],
+    states: [(ShardState, Gauge); 6],
     quarantine: Gauge,
     pub(super) is_unsafe: Gauge,
     distrusted: [(Distrust, Gauge); 3],
@@ -68,6 +72,8 @@ impl StoreMetrics {
             ),
             commands: metrics.histograms("batch_commands", "Commands in a batch", SIZES),
             errors: metrics.counters("store_errors", "Requests that a shard did not do"),
+            generation: metrics.gauge("topology_generation", "The number of the list of servers that is in force"),
+            changing: metrics.gauge("topology_changing", "1 while the list of servers changes"),
         }
     }
 
@@ -82,6 +88,8 @@ impl StoreMetrics {
                 state(ShardState::Refused, "refused"),
                 state(ShardState::Closed, "closed"),
                 state(ShardState::Open, "open"),
+                state(ShardState::Moving, "moving"),
+                state(ShardState::Gone, "gone"),
             ],
             quarantine: self.quarantine.of(&[label]),
             is_unsafe: self.is_unsafe.of(&[label]),

@@ -4,7 +4,9 @@
 //! and is the only one that knows the `memcache` crate.
 
 mod board;
+mod change;
 mod connection;
+mod copy;
 mod dump;
 #[cfg(any(fuzzing, debug_assertions))]
 pub mod fuzzing;
@@ -32,10 +34,11 @@ use lockbroker_core::command::{Command, Reply as Said};
 use lockbroker_core::request::StoreTraits;
 use lockbroker_core::shard::state_item::Witness;
 use lockbroker_core::shard::{
-    Dialled, LinkId, Member, News, Output, Settings, Shards, Topology, Unreached, Watcher, protocol,
+    ChangeNews, Dialled, LinkId, Member, News, Output, Settings, Shards, Topology, Unreached, Watcher, protocol,
 };
 use tokio::sync::watch;
 
+pub use change::{Progress, change};
 pub use opening::{Adopted, Opened, adopt, open};
 pub use presence::{BrokerNote, SeenBroker};
 pub use status::{Becomes, Count, ReportedState, ShardReport, Standing, Uncounted, rehearse, status};
@@ -55,6 +58,9 @@ use crate::wake::{Hint, WakeSocket};
 
 /// The longest `--key-prefix`, in bytes: with the longest name it still fits into memcached's 250 bytes of key.
 pub const MAX_KEY_PREFIX_BYTES: usize = 48;
+
+/// An address at which nobody answers.
+const NOBODY: &str = "0.0.0.0:1";
 
 /// The settings that all brokers of one deployment must share, and how careful this one is.
 #[derive(Debug, Clone)]
@@ -102,6 +108,13 @@ struct Shown {
     errors: ErrorMetrics,
 }
 
+impl Shown {
+    fn new(address: ShardAddress, metrics: &StoreMetrics) -> Shown {
+        let (metrics, errors) = metrics.shard(&address.to_string());
+        Shown { address, metrics, errors }
+    }
+}
+
 /// The locks of one deployment in its memcached servers.
 pub struct MemcachedStore {
     shards: Shards,
@@ -109,6 +122,7 @@ pub struct MemcachedStore {
     topology: Option<Arc<Topology>>,
     outside: Outside,
     shown: Vec<Shown>,
+    metrics: StoreMetrics,
     board: Board,
     wire: Arc<Wire>,
     allow_unsafe: bool,
@@ -140,16 +154,13 @@ impl MemcachedStore {
         let note = settings.note.as_ref().map(|note| note.as_str().into());
         let core = Settings { members: topology.members.clone(), max_ttl: settings.max_ttl, note, watcher };
         let metrics = StoreMetrics::new(metrics);
-        let show = |address: &ShardAddress| {
-            let (metrics, errors) = metrics.shard(&address.to_string());
-            Shown { address: address.clone(), metrics, errors }
-        };
         let seed = outside.fresh_id();
         MemcachedStore {
             shards: Shards::new(core, seed, &mut outside),
             topology: settings.note.as_ref().map(|_| Arc::new(topology)),
             outside,
-            shown: settings.shards.iter().map(show).collect(),
+            shown: settings.shards.iter().map(|address| Shown::new(address.clone(), &metrics)).collect(),
+            metrics,
             board: Board::new(&settings.shards),
             wire,
             allow_unsafe: settings.allow_unsafe,
@@ -206,6 +217,8 @@ impl MemcachedStore {
                     self.show();
                     self.ready.send_replace(ready);
                 }
+                Output::Meet { shard, address } => self.meet(shard, &address),
+                Output::Change(news) => self.change(&news),
                 Output::News { shard, news } => self.tell(shard, &news),
             }
         }
@@ -227,6 +240,34 @@ impl MemcachedStore {
             let took = is_batch.then(|| Moment::now().since(sent));
             Landed::Exchanged { shard, link, connection, said, took }
         }));
+    }
+
+    /// Takes up a server that has come.
+    fn meet(&mut self, shard: usize, address: &str) {
+        let address = match address.parse::<ShardAddress>() {
+            Ok(address) => address,
+            // Who has announced it had it from a flag, in which it would have been refused.
+            Err(error) => {
+                tracing::error!("the servers are to change, and {address:?} is not an address: {error}");
+                NOBODY.parse().expect("an address")
+            }
+        };
+        self.board.meet(shard, &address);
+        let shown = Shown::new(address, &self.metrics);
+        match self.shown.get_mut(shard) {
+            Some(before) => *before = shown,
+            None => self.shown.push(shown),
+        }
+    }
+
+    /// Tells people of a change of the servers. From when it is through, lists are of the new ones.
+    fn change(&mut self, news: &ChangeNews) {
+        news::log_change(news);
+        if let ChangeNews::InForce { topology, .. } = news {
+            let addresses = topology.members.iter().filter_map(|member| member.address.parse().ok());
+            self.lister.move_to(addresses.collect(), topology.fingerprint());
+            self.topology = self.topology.as_ref().map(|_| Arc::clone(topology));
+        }
     }
 
     fn tell(&mut self, shard: usize, news: &News) {
@@ -295,6 +336,8 @@ impl MemcachedStore {
             metrics.show(&status);
             self.board.show(shard, &status, self.outside.moment());
         }
+        self.metrics.generation.set(self.shards.generation().get());
+        self.metrics.changing.set(self.shards.is_changing());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Lines of the log about shards.
 
-use lockbroker_core::shard::{FOREIGN, News, Topology};
+use lockbroker_core::shard::{ChangeNews, FOREIGN, News, Topology};
 
 use super::server::ServerFacts;
 use super::words;
@@ -27,11 +27,28 @@ pub(super) fn log(shard: &ShardAddress, news: &News) {
              with it has run out (`lockbroker shard open` opens it at once, where you know that there were none)",
             left.as_secs_f64().ceil()
         ),
+        News::Moving => {
+            tracing::warn!(%shard, "memcached grants nothing until the change of the servers is through: `lockbroker shard adopt` \
+                                    completes it");
+        }
         News::WrongDate => tracing::error!(
             %shard,
             "memcached stays closed: this machine's clock is outside the years 2024 to 2037; set it"
         ),
         News::GrantsLocks => tracing::info!(%shard, "memcached grants locks"),
+    }
+}
+
+/// Logs a step of a change of the servers.
+pub(super) fn log_change(news: &ChangeNews) {
+    match news {
+        ChangeNews::Announced { generation, topology } => {
+            tracing::info!(%generation, "the servers are to change to `{topology}`");
+        }
+        ChangeNews::InForce { generation, topology } => tracing::warn!(
+            %generation,
+            "the servers have changed; start brokers with `{topology}` from now on: these flags are the old ones"
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lockbroker_core::shard::state_item::{Epoch, Generation, Stamp, StateItem, Witness};
+use lockbroker_core::shard::state_item::{Epoch, Generation, Made, Stamp, StateItem, Unusable, Witness};
 use lockbroker_core::shard::{LIVES, Topology, first_token, protocol};
 use rand::RngExt;
 
@@ -17,9 +17,9 @@ use crate::lock::FencingToken;
 /// The number of brokers that a message names.
 const MAX_SHOWN: usize = 10;
 
-const LAST_GENERATION: &str = "not touched: generations have come to their end; with all brokers stopped, restart every \
+pub(super) const LAST_GENERATION: &str = "not touched: generations have come to their end; with all brokers stopped, restart every \
                                memcached";
-const WRONG_CLOCK: &str = "this machine's clock is outside the years 2024 to 2037; set it";
+pub(super) const WRONG_CLOCK: &str = "this machine's clock is outside the years 2024 to 2037; set it";
 
 /// The effect of `shard open` on one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Ope
     let states = || reached.iter().filter_map(|found| found.as_ref().ok()).map(|reached| reached.state);
     let contradicted = states().any(|state| match state {
         StateItem::Shows { fingerprint, .. } => fingerprint != ours,
-        StateItem::Unusable { .. } => true,
+        StateItem::Flipped { .. } | StateItem::Unusable { .. } => true,
         StateItem::Missing => false,
     });
     let generation = highest_generation(states()).unwrap_or(Generation::FIRST);
@@ -70,7 +70,8 @@ pub async fn open(settings: &MemcachedSettings) -> Vec<(ShardAddress, Result<Ope
 /// Returns the highest generation of the shards that have one.
 fn highest_generation(states: impl Iterator<Item = StateItem>) -> Option<Generation> {
     let generation = |state| match state {
-        StateItem::Shows { stamp, .. } => Some(stamp.generation),
+        StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } => Some(stamp.generation),
+        StateItem::Unusable { why: Unusable::Moved { generation }, .. } => Some(generation),
         StateItem::Missing | StateItem::Unusable { .. } => None,
     };
     states.filter_map(generation).max()
@@ -197,10 +198,12 @@ async fn adopt_one(
     // By compare: should the deletion land late, it meets another S, and does nothing.
     match state {
         StateItem::Missing => {}
-        StateItem::Shows { stamp, .. } => batch.push(protocol::delete_s(stamp.cas())),
+        StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } => {
+            batch.push(protocol::delete_s(stamp.cas()));
+        }
         StateItem::Unusable { cas, .. } => batch.push(protocol::delete_s(cas)),
     }
-    batch.extend([protocol::begin(stamp, ours.fingerprint()), protocol::witness()]);
+    batch.extend([protocol::begin(stamp, ours.fingerprint(), Made::InForce), protocol::witness()]);
     let responses = exchange(&mut connection, wire, batch).await?;
     match responses.last().map(protocol::read_witness) {
         Some(Ok(Witness::Shows(shown))) if shown == stamp && start.is_none() => Ok(Adopted::Closed),
@@ -218,13 +221,14 @@ async fn open_one(
     state: StateItem,
 ) -> Result<Opened, String> {
     let epoch = match state {
-        StateItem::Shows { stamp, .. } => stamp.epoch,
+        StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } => stamp.epoch,
         StateItem::Unusable { why, .. } => return Err(why.to_string()),
         StateItem::Missing => {
             let responses =
-                exchange(&mut connection, wire, vec![protocol::begin(fresh, ours), protocol::probe()]).await?;
+                exchange(&mut connection, wire, vec![protocol::begin(fresh, ours, Made::InForce), protocol::probe()])
+                    .await?;
             match protocol::read_state(&responses[1]).map_err(|error| error.to_string())? {
-                StateItem::Shows { stamp, fingerprint } if fingerprint == ours => stamp.epoch,
+                StateItem::Shows { stamp, fingerprint, .. } if fingerprint == ours => stamp.epoch,
                 _ => return Err("somebody else set the shard up meanwhile".to_owned()),
             }
         }

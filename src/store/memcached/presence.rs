@@ -1,8 +1,8 @@
 //! Notes that brokers leave on every shard, as operators' commands read them.
 
 use lockbroker_core::command::{Left, Reply, Shown, Value};
-use lockbroker_core::shard::LIVES;
 use lockbroker_core::shard::state_item::FORMAT;
+use lockbroker_core::shard::{LIVES, READY};
 
 /// The longest note, in bytes.
 const MAX_BYTES: usize = 200;
@@ -30,6 +30,8 @@ impl BrokerNote {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenBroker {
     note: String,
+    /// The next topology, if it can follow to that.
+    pub(super) ready: Option<u64>,
     /// The time since it has noted itself, in seconds: up to 15.
     pub seconds_ago: u32,
 }
@@ -67,8 +69,10 @@ pub(super) fn read(reply: &Reply) -> Option<SeenBroker> {
         Value::Text(text) => text.to_string(),
         Value::Number(number) => number.to_string(),
     };
-    let note = text.chars().take(MAX_BYTES).filter(|c| !c.is_control()).collect();
-    Some(SeenBroker { note, seconds_ago: LIVES.saturating_sub(*left) })
+    let ready = text.rsplit_once(' ').and_then(|(note, last)| Some((note, last.strip_prefix(READY)?.parse().ok()?)));
+    let (note, ready) = ready.map_or((&*text, None), |(note, ready)| (note, Some(ready)));
+    let note = note.chars().take(MAX_BYTES).filter(|c| !c.is_control()).collect();
+    Some(SeenBroker { note, ready, seconds_ago: LIVES.saturating_sub(*left) })
 }
 
 #[cfg(test)]

@@ -164,10 +164,15 @@ impl ServerFacts {
         }
     }
 
-    /// By how many seconds its wall clock and ours differ.
+    /// Returns by how many seconds its wall clock and ours differ.
     pub(super) fn clock_difference(&self) -> Option<u64> {
+        self.ahead().map(i64::unsigned_abs)
+    }
+
+    /// Returns by how many seconds its wall clock is ahead of ours.
+    pub(super) fn ahead(&self) -> Option<i64> {
         let ours = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-        self.time.map(|theirs| theirs.abs_diff(ours))
+        self.time?.cast_signed().checked_sub(ours.cast_signed())
     }
 }
 

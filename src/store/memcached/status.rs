@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use futures_util::future::join_all;
-use lockbroker_core::shard::state_item::{Generation, Stamp, StateItem, Unusable, Witness};
+use lockbroker_core::shard::state_item::{Generation, Made, Stamp, StateItem, Unusable, Witness};
 use lockbroker_core::shard::{Placement, protocol};
 use lockbroker_core::store::ItemState;
 use tokio::time::timeout;
@@ -34,6 +34,8 @@ pub enum ReportedState {
     New,
     /// It waits in quarantine, and nobody grants locks there.
     Closed,
+    /// The servers change, and nobody grants locks there until that is through.
+    Moving,
     /// It grants locks.
     Open,
 }
@@ -188,6 +190,7 @@ impl<'a> Reporter<'a> {
         let why = why.into_iter().chain(dangers).collect();
         let generation = match reached.state {
             StateItem::Shows { stamp: Stamp { generation, .. }, .. }
+            | StateItem::Flipped { stamp: Stamp { generation, .. }, .. }
             | StateItem::Unusable { why: Unusable::Moved { generation }, .. } => Some(generation),
             StateItem::Missing | StateItem::Unusable { .. } => None,
         };
@@ -207,6 +210,11 @@ impl<'a> Reporter<'a> {
             }
             StateItem::Unusable { why, .. } => (ReportedState::OtherVersion, Some(why.to_string())),
             StateItem::Shows { fingerprint, .. } if fingerprint != self.ours => (ReportedState::Foreign, None),
+            StateItem::Flipped { .. } => (ReportedState::Foreign, None),
+            StateItem::Shows { made: Made::ByChange, .. } if survey.token.is_none() => {
+                let why = "the servers change, and it grants nothing until that is through: `lockbroker shard adopt` completes it";
+                (ReportedState::Moving, Some(why.to_owned()))
+            }
             StateItem::Shows { .. } if survey.token.is_none() => {
                 let why =
                     "it is in quarantine, and nobody grants locks there: locks may stand that it does not know of";

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use futures_util::future::join_all;
 use lockbroker_core::command::{Command, Reply};
 use lockbroker_core::shard::state_item::{Epoch, Stamp, StateItem, Unusable};
-use lockbroker_core::shard::{PLACES, Topology, protocol};
+use lockbroker_core::shard::{PLACES, Process, Topology, protocol};
 
 use super::connection::Connection;
 use super::presence::{self, SeenBroker};
@@ -21,12 +21,17 @@ const LOOKED_AT_ONCE: usize = 512;
 
 /// A shard that has been reached, may keep locks, and has shown its state.
 pub(super) struct Reached {
+    pub(super) shard: ShardAddress,
     pub(super) connection: Connection,
     /// The address to which its name leads.
     pub(super) address: SocketAddr,
     /// The reasons for which it may lose locks, where that is allowed.
     pub(super) dangers: Vec<&'static str>,
     pub(super) state: StateItem,
+    /// The process that answers there, if it says which it is.
+    pub(super) process: Option<Process>,
+    /// The seconds by which its wall clock is ahead of ours.
+    pub(super) ahead: i64,
 }
 
 /// The reason for which a shard's state has not been read.
@@ -78,9 +83,10 @@ impl Survey {
     /// Returns why the shard cannot be adopted; none if it can.
     pub(super) fn unusable(&self) -> Option<Unusable> {
         match self.reached.state {
-            StateItem::Missing | StateItem::Shows { .. } | StateItem::Unusable { why: Unusable::Older { .. }, .. } => {
-                None
-            }
+            StateItem::Missing
+            | StateItem::Shows { .. }
+            | StateItem::Flipped { .. }
+            | StateItem::Unusable { why: Unusable::Older { .. } | Unusable::Moved { .. }, .. } => None,
             StateItem::Unusable { why, .. } => Some(why),
         }
     }
@@ -91,15 +97,24 @@ pub(super) async fn reach(settings: &MemcachedSettings, wire: &Wire) -> Vec<Resu
     join_all(settings.shards.iter().map(|shard| reach_one(shard, settings.allow_unsafe, wire))).await
 }
 
-async fn reach_one(shard: &ShardAddress, allow_unsafe: bool, wire: &Wire) -> Result<Reached, Unread> {
+pub(super) async fn reach_one(shard: &ShardAddress, allow_unsafe: bool, wire: &Wire) -> Result<Reached, Unread> {
     let dialled = dial(shard, None).await;
     let (mut connection, address, facts) = dialled.map_err(|unreached| Unread::Unreached(unreached.why.to_string()))?;
     if let Some(why) = facts.refusal(allow_unsafe) {
         return Err(Unread::Refused(why));
     }
-    let said = ask(&mut connection, wire, vec![protocol::probe()]).await?;
+    let state = read_state(&mut connection, wire).await?;
+    let (shard, process, ahead) = (shard.clone(), facts.process(), facts.ahead().unwrap_or(0));
+    Ok(Reached { shard, connection, address, dangers: facts.dangers(), state, process, ahead })
+}
+
+/// Reads the state of a shard, and, if it was flipped, to which topology.
+pub(super) async fn read_state(connection: &mut Connection, wire: &Wire) -> Result<StateItem, Unread> {
+    let said = ask(connection, wire, vec![protocol::probe()]).await?;
     let state = protocol::read_state(&said[0])?;
-    Ok(Reached { connection, address, dangers: facts.dangers(), state })
+    let StateItem::Flipped { stamp, .. } = state else { return Ok(state) };
+    let said = ask(connection, wire, vec![protocol::look_for_change(stamp.generation)]).await?;
+    Ok(state.with_notice(protocol::read_change_note(&said[0])?))
 }
 
 /// Connects to every shard, and reads its state, its highest token, and the brokers' notes. In their order.
@@ -131,6 +146,7 @@ async fn survey_one(mut reached: Reached, wire: &Wire) -> Result<Survey, Unread>
     let connection = &mut reached.connection;
     let token = match reached.state {
         StateItem::Shows { stamp: Stamp { epoch, .. }, .. }
+        | StateItem::Flipped { stamp: Stamp { epoch, .. }, .. }
         | StateItem::Unusable { why: Unusable::Older { epoch, .. }, .. } => {
             highest_token(connection, wire, epoch).await?
         }
@@ -141,7 +157,7 @@ async fn survey_one(mut reached: Reached, wire: &Wire) -> Result<Survey, Unread>
             let said = ask(connection, wire, vec![protocol::look_for_topology(fingerprint)]).await?;
             said.first().and_then(|reply| protocol::read_topology(reply, fingerprint))
         }
-        StateItem::Missing | StateItem::Unusable { .. } => None,
+        StateItem::Missing | StateItem::Flipped { .. } | StateItem::Unusable { .. } => None,
     };
     let mut brokers = Vec::new();
     let places: Vec<u16> = (0..PLACES).collect();

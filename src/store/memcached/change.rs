@@ -1,0 +1,474 @@
+//! Changes the list of servers while brokers run, for `lockbroker shard adopt` (R21 to R27). It keeps nothing in mind: each round looks at
+//! every server anew, and does what the change takes next. So it can be stopped and run again at any point.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lockbroker_core::shard::state_item::{Epoch, Generation, Made, Stamp, StateItem};
+use lockbroker_core::shard::{Topology, first_token, protocol};
+use rand::RngExt;
+use tokio::time::sleep;
+
+use super::copy::{self, Copied};
+use super::outside::wall_micros;
+use super::presence::SeenBroker;
+use super::survey::{Reached, Survey, exchange, reach_one, survey};
+use super::wire::Wire;
+use super::{MemcachedSettings, ShardAddress};
+use crate::clock::Moment;
+use crate::lock::FencingToken;
+
+/// The pause between two rounds.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The time after which a change that gets no further is given up; it can be run again.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The interval at which the time until the servers grant locks is told.
+const TOLD: Duration = Duration::from_secs(5);
+
+/// A step of a change, for the person who watches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// So many of all servers have been prepared.
+    Prepared(usize, usize),
+    /// So many of all brokers can follow.
+    Ready(usize, usize),
+    /// So many of the servers that are in force have been flipped.
+    Flipped(usize, usize),
+    /// So many locks and permits have been copied to the server that keeps them from now on; so many of them linger.
+    Copied(u64, u64),
+    /// The servers grant locks in this time.
+    Opens(Duration),
+}
+
+/// The servers of a change.
+struct Servers {
+    from: Topology,
+    to: Topology,
+    /// The generation that is to come.
+    generation: Generation,
+    /// All of them: those of the present topology first.
+    all: Vec<Server>,
+}
+
+/// A server, as far as this run has come with it.
+struct Server {
+    shard: ShardAddress,
+    /// True if it is of the present topology.
+    is_present: bool,
+    /// True if it is of the next one.
+    is_next: bool,
+    /// The stamp under which it has shown the note of the change.
+    prepared: Option<Stamp>,
+    /// The stamp under which it was seen in the next topology.
+    seen: Option<Stamp>,
+    /// The highest token of its epoch before.
+    token: Option<FencingToken>,
+}
+
+/// Changes the servers from those that are in force to those of the settings, and tells of each step. Returns the generation that is in
+/// force then. `from` is a server that is in force, if none of the settings is.
+///
+/// # Errors
+/// Says why the change cannot be begun, or has got no further for a minute, and what to do. What was done stays: run it again.
+///
+/// # Cancel safety
+/// What was done stays, and no lock is lost: run it again.
+pub async fn change(
+    settings: &MemcachedSettings,
+    from: Option<&ShardAddress>,
+    mut tell: impl FnMut(Progress),
+) -> Result<Generation, String> {
+    let wire = &Wire::new(&settings.key_prefix);
+    let mut run =
+        Run { settings, wire, servers: find(settings, from, wire).await?, since: Moment::now(), copied: None };
+    run.check_new_servers().await?;
+    let (mut told, mut moved_at) = (None, Moment::now());
+    loop {
+        let step = run.round().await;
+        if let Ok(Step::Through) = step {
+            return Ok(run.servers.generation);
+        }
+        let (progress, why) = match step {
+            Ok(Step::On(progress)) => (Some(progress), None),
+            Ok(Step::Waits(progress, why)) => (Some(progress), why),
+            Ok(Step::Through) | Err(Trouble::Passing(_)) => (None, step.err().map(Trouble::into_text)),
+            Err(Trouble::Final(why)) => return Err(why),
+        };
+        if let Some(progress) = progress.filter(|progress| told.as_ref() != Some(progress)) {
+            tell(progress.clone());
+            (told, moved_at) = (Some(progress), Moment::now());
+        }
+        if let Some(why) = why.filter(|_| Moment::now().since(moved_at) > PATIENCE) {
+            return Err(format!("{why}. Nothing is lost: run the same command again"));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// The outcome of a round.
+enum Step {
+    /// It has done something.
+    On(Progress),
+    /// It waits, for this if it is somebody else's doing.
+    Waits(Progress, Option<String>),
+    /// The change is through.
+    Through,
+}
+
+/// The reason for which a round did not come to its end.
+enum Trouble {
+    /// It may go away.
+    Passing(String),
+    Final(String),
+}
+
+impl Trouble {
+    fn into_text(self) -> String {
+        match self {
+            Trouble::Passing(why) | Trouble::Final(why) => why,
+        }
+    }
+}
+
+struct Run<'a> {
+    settings: &'a MemcachedSettings,
+    wire: &'a Wire,
+    servers: Servers,
+    /// When the last server was seen in the next topology for the first time.
+    since: Moment,
+    /// What was copied since.
+    copied: Option<Copied>,
+}
+
+impl Run<'_> {
+    /// Refuses new servers that others use.
+    async fn check_new_servers(&self) -> Result<(), String> {
+        let new: Vec<_> = self.servers.all.iter().filter(|server| !server.is_present).collect();
+        let shards: Vec<_> = new.iter().map(|server| server.shard.clone()).collect();
+        let known = self.servers.from.fingerprint();
+        for (shard, survey) in shards.iter().zip(survey(&shards, self.settings, self.wire).await) {
+            let survey = survey.map_err(|unread| format!("{shard}: {unread}"))?;
+            let is_others = |fingerprint| fingerprint != known && fingerprint != self.servers.to.fingerprint();
+            let others = matches!(survey.reached.state, StateItem::Shows { fingerprint, .. } if is_others(fingerprint));
+            if let (true, Some(broker)) = (others, survey.brokers.first()) {
+                return Err(format!("{shard} is used by brokers with another list of servers: {broker}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at every server, and does what can be done now.
+    async fn round(&mut self) -> Result<Step, Trouble> {
+        let (settings, wire) = (self.settings, self.wire);
+        let reach = self.servers.all.iter().map(|server| reach_one(&server.shard, settings.allow_unsafe, wire));
+        let mut reached = Vec::new();
+        for (server, found) in self.servers.all.iter().zip(join_all(reach).await) {
+            reached.push(found.map_err(|unread| Trouble::Passing(format!("{}: {unread}", server.shard)))?);
+        }
+        for at in 0..reached.len() {
+            self.look(at, reached[at].state)?;
+        }
+        self.prepare(&mut reached).await?;
+        let all = self.servers.all.len();
+        let done = |server: &&Server| server.seen.is_some() || server.is_present && server.prepared.is_some();
+        let prepared = self.servers.all.iter().filter(done).count();
+        if prepared < all {
+            return Ok(Step::Waits(Progress::Prepared(prepared, all), Some(self.unprepared(&reached))));
+        }
+        let left = self.servers.all.iter().filter(|server| server.seen.is_none()).count();
+        if left > 0 {
+            return self.flip(&mut reached, left).await;
+        }
+        let copied = match self.copied {
+            Some(copied) => copied,
+            None => {
+                let copied = copy::copy(&self.servers.copies(), &reached, wire).await.map_err(Trouble::Passing)?;
+                self.copied = Some(copied);
+                return Ok(Step::On(Progress::Copied(copied.all, copied.lingering)));
+            }
+        };
+        debug_assert!(copied.all >= copied.lingering, "these are among those");
+        let wait = self.servers.from.max_ttl.max(self.servers.to.max_ttl);
+        let left = wait.saturating_sub(Moment::now().since(self.since));
+        if !left.is_zero() {
+            // Told at the beginning, and when a multiple of the interval is left.
+            let seconds = left.as_secs() + 1;
+            let seconds = seconds.next_multiple_of(TOLD.as_secs()).min(wait.as_secs());
+            return Ok(Step::Waits(Progress::Opens(Duration::from_secs(seconds)), None));
+        }
+        self.open(&mut reached).await
+    }
+
+    /// Takes note of what a server shows.
+    fn look(&mut self, at: usize, state: StateItem) -> Result<(), Trouble> {
+        let generation = self.servers.generation;
+        let (from, to) = (self.servers.from.fingerprint(), self.servers.to.fingerprint());
+        let server = &mut self.servers.all[at];
+        let seen = match state {
+            StateItem::Shows { stamp, fingerprint, .. } if fingerprint == to && stamp.generation == generation => {
+                Some(stamp)
+            }
+            StateItem::Shows { stamp, fingerprint, .. } if fingerprint == from && stamp.generation < generation => {
+                server.prepared = server.prepared.filter(|prepared| *prepared == stamp);
+                None
+            }
+            StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } if stamp.generation >= generation => {
+                let why = format!(
+                    "{}: another change of the servers is under way or through. See `lockbroker shard status`",
+                    server.shard
+                );
+                return Err(Trouble::Final(why));
+            }
+            StateItem::Unusable { why, .. } => return Err(Trouble::Final(format!("{}: {why}", server.shard))),
+            StateItem::Missing | StateItem::Shows { .. } | StateItem::Flipped { .. } => {
+                server.prepared = None;
+                None
+            }
+        };
+        if seen != server.seen {
+            server.seen = seen;
+            // Another epoch counts anew, and what was copied there may be gone (R25).
+            (self.since, self.copied) = (Moment::now(), None);
+        }
+        Ok(())
+    }
+
+    /// Returns true once a server of the present topology has been flipped.
+    fn has_begun(&self) -> bool {
+        self.servers.all.iter().any(|server| server.is_present && server.seen.is_some())
+    }
+
+    /// Notes the change on every server that is to be flipped, and gives S to those that are new (R22).
+    async fn prepare(&mut self, reached: &mut [Reached]) -> Result<(), Trouble> {
+        let (generation, begun) = (self.servers.generation, self.has_begun());
+        let to = self.servers.to.fingerprint();
+        for (at, reached) in reached.iter_mut().enumerate() {
+            let server = &self.servers.all[at];
+            if server.seen.is_some() || server.prepared.is_some() {
+                continue;
+            }
+            let mut batch = vec![
+                protocol::note_former(generation, &self.servers.from),
+                protocol::note_topology(&self.servers.to),
+                protocol::note_change(generation, to),
+            ];
+            match reached.state {
+                StateItem::Missing if !server.is_present || begun => {
+                    batch.push(protocol::begin(fresh(generation), to, Made::ByChange));
+                }
+                // One that was in a list before, and is of no use to anybody now.
+                StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } if !server.is_present => {
+                    copy::clear(reached, self.wire).await.map_err(Trouble::Passing)?;
+                    batch.push(protocol::flip(stamp, fresh(generation)));
+                }
+                _ => {}
+            }
+            if let StateItem::Shows { stamp, .. } = reached.state {
+                batch.push(protocol::highest_token(stamp.epoch));
+            }
+            let looks = batch.len();
+            batch.extend([protocol::look_for_change(generation), protocol::probe()]);
+            let server = &mut self.servers.all[at];
+            let passing = |why| Trouble::Passing(format!("{}: {why}", server.shard));
+            let said = exchange(&mut reached.connection, self.wire, batch).await.map_err(passing)?;
+            let noted = protocol::read_change_note(&said[looks]).map_err(|error| passing(error.to_string()))?;
+            if noted.is_some_and(|noted| noted != to) {
+                let why = "another change of the servers is noted there: complete that one first, by `lockbroker shard adopt` \
+                           with its list. See `lockbroker shard status`";
+                return Err(Trouble::Final(format!("{}: {why}", server.shard)));
+            }
+            let state = protocol::read_state(&said[looks + 1]).map_err(|error| passing(error.to_string()))?;
+            if let (StateItem::Shows { stamp, .. }, StateItem::Shows { stamp: after, .. }) = (reached.state, state)
+                && noted == Some(to)
+                && stamp == after
+                && server.is_present
+            {
+                server.prepared = Some(stamp);
+                server.token = protocol::read_fence(&said[looks - 1]).ok().flatten();
+            }
+        }
+        Ok(())
+    }
+
+    fn unprepared(&self, reached: &[Reached]) -> String {
+        let is_left = |server: &Server| server.seen.is_none() && server.prepared.is_none();
+        let left = self.servers.all.iter().zip(reached).filter(|(server, _)| is_left(server));
+        let left: Vec<_> =
+            left.map(|(server, reached)| format!("{} shows {:?}", server.shard, reached.state)).collect();
+        format!("not all servers could be prepared: {}", left.join("; "))
+    }
+
+    /// Flips the servers of the present topology, once every broker can follow.
+    async fn flip(&mut self, reached: &mut [Reached], left: usize) -> Result<Step, Trouble> {
+        let present = self.servers.all.iter().filter(|server| server.is_present).count();
+        if !self.has_begun() {
+            let (ready, brokers) = self.brokers().await?;
+            let late: Vec<String> = brokers
+                .iter()
+                .filter(|broker| broker.ready != Some(self.servers.to.fingerprint()))
+                .map(ToString::to_string)
+                .collect();
+            if !late.is_empty() {
+                let why = format!(
+                    "these brokers cannot follow, since they are of an older version or do not reach every server of the new list: {}",
+                    late.join("; ")
+                );
+                return Ok(Step::Waits(Progress::Ready(ready, brokers.len()), Some(why)));
+            }
+        }
+        for (at, reached) in reached.iter_mut().enumerate() {
+            let server = &self.servers.all[at];
+            let Some(prepared) = server.prepared.filter(|_| server.seen.is_none()) else { continue };
+            let flip = vec![protocol::flip(prepared, fresh(self.servers.generation))];
+            // Whatever it comes to, the next round sees.
+            exchange(&mut reached.connection, self.wire, flip)
+                .await
+                .map_err(|why| Trouble::Passing(format!("{}: {why}", server.shard)))?;
+        }
+        Ok(Step::On(Progress::Flipped(present - left.min(present), present)))
+    }
+
+    /// Returns the brokers that have noted themselves at the servers that are in force, each once, and how many can follow.
+    async fn brokers(&self) -> Result<(usize, Vec<SeenBroker>), Trouble> {
+        let present: Vec<_> =
+            self.servers.all.iter().filter(|server| server.is_present).map(|server| server.shard.clone()).collect();
+        let mut brokers: BTreeMap<String, SeenBroker> = BTreeMap::new();
+        for (shard, survey) in present.iter().zip(survey(&present, self.settings, self.wire).await) {
+            let Survey { brokers: seen, .. } =
+                survey.map_err(|unread| Trouble::Passing(format!("{shard}: {unread}")))?;
+            for broker in seen {
+                // Its note before that it can follow runs out in 15 s.
+                match brokers.get_mut(broker.note()) {
+                    Some(known) if known.ready.is_some() => {}
+                    Some(known) => *known = broker,
+                    None => drop(brokers.insert(broker.note().to_owned(), broker)),
+                }
+            }
+        }
+        let to = self.servers.to.fingerprint();
+        let ready = brokers.values().filter(|broker| broker.ready == Some(to)).count();
+        Ok((ready, brokers.into_values().collect()))
+    }
+
+    /// Opens every server of the next topology, of which each still shows the epoch that was waited for.
+    async fn open(&self, reached: &mut [Reached]) -> Result<Step, Trouble> {
+        let highest =
+            self.servers.all.iter().filter_map(|server| server.token).map(FencingToken::get).max().unwrap_or(0);
+        let start = first_token(wall_micros(), highest);
+        let start = start.ok_or_else(|| Trouble::Final(super::opening::WRONG_CLOCK.to_owned()))?;
+        for (server, reached) in self.servers.all.iter().zip(reached) {
+            let Some(stamp) = server.seen.filter(|_| server.is_next) else { continue };
+            let batch = vec![protocol::open(stamp.epoch, start), protocol::witness()];
+            let said = exchange(&mut reached.connection, self.wire, batch).await;
+            said.map_err(|why| Trouble::Passing(format!("{}: {why}", server.shard)))?;
+        }
+        Ok(Step::Through)
+    }
+}
+
+impl Servers {
+    /// Returns where copies go: for each server that is flipped, its topology and which of the servers are those of the next one.
+    fn copies(&self) -> copy::Copies<'_> {
+        let targets = self.to.members.iter().map(|member| {
+            let is_it = |server: &Server| server.is_next && server.shard.to_string() == *member.address;
+            self.all.iter().position(is_it).unwrap_or(0)
+        });
+        let sources = self.all.iter().map(|server| server.is_present).collect();
+        copy::Copies { to: &self.to, targets: targets.collect(), sources }
+    }
+}
+
+/// Finds out what is in force, and which servers the change concerns.
+async fn find(settings: &MemcachedSettings, from: Option<&ShardAddress>, wire: &Wire) -> Result<Servers, String> {
+    let to = settings.topology();
+    let mut shards = settings.shards.clone();
+    let named = from.filter(|from| shards.iter().all(|shard| shard.to_string() != from.to_string()));
+    shards.extend(named.cloned());
+    let mut surveys = Vec::new();
+    for (shard, survey) in shards.iter().zip(survey(&shards, settings, wire).await) {
+        surveys.push((shard, survey.map_err(|unread| format!("{shard}: {unread}"))?));
+    }
+    let mut processes: BTreeMap<_, &ShardAddress> = BTreeMap::new();
+    for (shard, survey) in &surveys {
+        if let Some(other) = survey
+            .reached
+            .process
+            .and_then(|process| processes.insert((process.pid, process.began, survey.reached.address.port()), shard))
+        {
+            return Err(format!("{shard} and {other} are the same memcached: name it once"));
+        }
+    }
+    let (from, generation) = in_force(&to, &mut surveys, wire).await?;
+    if from == to {
+        return Err("these servers, weights and --max-ttl are in force already".to_owned());
+    }
+    if to.max_ttl < from.max_ttl {
+        return Err(format!(
+            "--max-ttl can be raised while brokers run, and not be lowered: {:?} is in force. Stop all brokers, wait for {:?} and the \
+             longest linger, and use --stopped",
+            from.max_ttl, from.max_ttl
+        ));
+    }
+    let mut all = Vec::new();
+    let addresses = from.members.iter().chain(&to.members);
+    for member in addresses {
+        let shard: ShardAddress = member.address.parse().map_err(|error| format!("{}: {error}", member.address))?;
+        if all.iter().any(|server: &Server| server.shard.to_string() == *member.address) {
+            continue;
+        }
+        let is_in = |topology: &Topology| topology.members.iter().any(|other| other.address == member.address);
+        let (is_present, is_next) = (is_in(&from), is_in(&to));
+        all.push(Server { shard, is_present, is_next, prepared: None, seen: None, token: None });
+    }
+    Ok(Servers { from, to, generation, all })
+}
+
+/// Returns the topology that is in force, or was before a change that is to be completed, and the generation that is to come.
+async fn in_force(
+    to: &Topology,
+    surveys: &mut [(&ShardAddress, Survey)],
+    wire: &Wire,
+) -> Result<(Topology, Generation), String> {
+    let to_fingerprint = to.fingerprint();
+    let shown = |survey: &Survey| match survey.reached.state {
+        StateItem::Shows { stamp, fingerprint, .. } => Some((fingerprint, stamp.generation)),
+        _ => None,
+    };
+    let pending = surveys.iter().filter_map(|(_, survey)| shown(survey));
+    let pending =
+        pending.filter(|(fingerprint, _)| *fingerprint == to_fingerprint).map(|(_, generation)| generation).max();
+    if let Some(generation) = pending {
+        for (_, survey) in surveys.iter_mut() {
+            let said =
+                exchange(&mut survey.reached.connection, wire, vec![protocol::look_for_former(generation)]).await?;
+            if let Some(former) = said.first().and_then(protocol::read_former) {
+                // From the first that is open on, brokers see to the rest.
+                let is_through = surveys.iter().any(|(_, survey)| {
+                    survey.token.is_some()
+                        && shown(survey).is_some_and(|(fingerprint, _)| fingerprint == to_fingerprint)
+                });
+                return if is_through { Ok((to.clone(), generation)) } else { Ok((former, generation)) };
+            }
+        }
+        // Nobody has come from elsewhere.
+        return Ok((to.clone(), generation));
+    }
+    let words = surveys.iter().filter_map(|(_, survey)| Some((shown(survey)?.1, survey.topology.clone()?)));
+    let Some((generation, from)) = words.max_by_key(|(generation, _)| *generation) else {
+        let any = surveys.iter().any(|(_, survey)| shown(survey).is_some());
+        return Err(match any {
+            true => "the list that is in force is not noted at the servers: start a broker with it, which notes it, and try again".to_owned(),
+            false => "no broker has used these servers. If locks are kept elsewhere now, name one of the servers that keep them \
+                      (--from HOST:PORT). If not, there is nothing to adopt: start the brokers"
+                .to_owned(),
+        });
+    };
+    let next = generation.next().ok_or_else(|| super::opening::LAST_GENERATION.to_owned())?;
+    Ok((from, next))
+}
+
+/// Returns a stamp that nobody has used before.
+fn fresh(generation: Generation) -> Stamp {
+    Stamp { epoch: Epoch::from_random(rand::rng().random()), generation }
+}
