@@ -12,6 +12,7 @@ mod audit;
 mod authority;
 mod bad_input;
 mod bench;
+mod change;
 mod client;
 mod compression;
 mod container;

@@ -241,6 +241,14 @@ impl fmt::Display for Unusable {
 }
 
 impl StateItem {
+    /// Returns its stamp, if it has one that this version can read.
+    pub fn stamp(self) -> Option<Stamp> {
+        match self {
+            StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } => Some(stamp),
+            StateItem::Missing | StateItem::Unusable { .. } => None,
+        }
+    }
+
     /// Says what it means, if it was flipped and N shows this topology under its generation.
     pub fn with_notice(self, notice: Option<u64>) -> StateItem {
         match (self, notice) {

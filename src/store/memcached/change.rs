@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::copy::{self, Copied};
 use super::outside::wall_micros;
-use super::presence::SeenBroker;
+use super::presence::{self, SeenBroker};
 use super::survey::{Reached, Survey, exchange, reach_one, survey};
 use super::wire::Wire;
 use super::{MemcachedSettings, ShardAddress};
@@ -147,11 +147,14 @@ impl Run<'_> {
         let new: Vec<_> = self.servers.all.iter().filter(|server| !server.is_present).collect();
         let shards: Vec<_> = new.iter().map(|server| server.shard.clone()).collect();
         let known = self.servers.from.fingerprint();
+        // Those that had it in their list a moment ago.
+        let (_, ours) = self.brokers().await.map_err(Trouble::into_text)?;
+        let is_ours = |broker: &&SeenBroker| ours.iter().any(|other| other.note() == broker.note());
         for (shard, survey) in shards.iter().zip(survey(&shards, self.settings, self.wire).await) {
             let survey = survey.map_err(|unread| format!("{shard}: {unread}"))?;
             let is_others = |fingerprint| fingerprint != known && fingerprint != self.servers.to.fingerprint();
             let others = matches!(survey.reached.state, StateItem::Shows { fingerprint, .. } if is_others(fingerprint));
-            if let (true, Some(broker)) = (others, survey.brokers.first()) {
+            if let (true, Some(broker)) = (others, survey.brokers.iter().find(|broker| !is_ours(broker))) {
                 return Err(format!("{shard} is used by brokers with another list of servers: {broker}"));
             }
         }
@@ -279,9 +282,9 @@ impl Run<'_> {
                 return Err(Trouble::Final(format!("{}: {why}", server.shard)));
             }
             let state = protocol::read_state(&said[looks + 1]).map_err(|error| passing(error.to_string()))?;
-            if let (StateItem::Shows { stamp, .. }, StateItem::Shows { stamp: after, .. }) = (reached.state, state)
+            if let Some(stamp) = reached.state.stamp()
+                && state.stamp() == Some(stamp)
                 && noted == Some(to)
-                && stamp == after
                 && server.is_present
             {
                 server.prepared = Some(stamp);
@@ -333,22 +336,15 @@ impl Run<'_> {
     async fn brokers(&self) -> Result<(usize, Vec<SeenBroker>), Trouble> {
         let present: Vec<_> =
             self.servers.all.iter().filter(|server| server.is_present).map(|server| server.shard.clone()).collect();
-        let mut brokers: BTreeMap<String, SeenBroker> = BTreeMap::new();
+        let mut seen = Vec::new();
         for (shard, survey) in present.iter().zip(survey(&present, self.settings, self.wire).await) {
-            let Survey { brokers: seen, .. } =
-                survey.map_err(|unread| Trouble::Passing(format!("{shard}: {unread}")))?;
-            for broker in seen {
-                // Its note before that it can follow runs out in 15 s.
-                match brokers.get_mut(broker.note()) {
-                    Some(known) if known.ready.is_some() => {}
-                    Some(known) => *known = broker,
-                    None => drop(brokers.insert(broker.note().to_owned(), broker)),
-                }
-            }
+            let Survey { brokers, .. } = survey.map_err(|unread| Trouble::Passing(format!("{shard}: {unread}")))?;
+            seen.extend(brokers);
         }
+        let brokers = presence::latest(seen.into_iter());
         let to = self.servers.to.fingerprint();
-        let ready = brokers.values().filter(|broker| broker.ready == Some(to)).count();
-        Ok((ready, brokers.into_values().collect()))
+        let ready = brokers.iter().filter(|broker| broker.ready == Some(to)).count();
+        Ok((ready, brokers))
     }
 
     /// Opens every server of the next topology, of which each still shows the epoch that was waited for.

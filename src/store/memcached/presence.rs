@@ -1,5 +1,7 @@
 //! Notes that brokers leave on every shard, as operators' commands read them.
 
+use std::collections::BTreeMap;
+
 use lockbroker_core::command::{Left, Reply, Shown, Value};
 use lockbroker_core::shard::state_item::FORMAT;
 use lockbroker_core::shard::{LIVES, READY};
@@ -58,6 +60,19 @@ impl std::fmt::Display for SeenBroker {
         }
         write!(f, ", {} s ago", self.seconds_ago)
     }
+}
+
+/// Returns each broker once, by its latest note: it takes another place when there is something new to say of it.
+pub(super) fn latest(seen: impl Iterator<Item = SeenBroker>) -> Vec<SeenBroker> {
+    let mut latest: BTreeMap<String, SeenBroker> = BTreeMap::new();
+    for broker in seen {
+        match latest.get(&broker.note) {
+            Some(known)
+                if (known.ready.is_none(), known.seconds_ago) <= (broker.ready.is_none(), broker.seconds_ago) => {}
+            _ => drop(latest.insert(broker.note.clone(), broker)),
+        }
+    }
+    latest.into_values().collect()
 }
 
 /// Reads what a look at one place found.

@@ -165,7 +165,7 @@ async fn survey_one(mut reached: Reached, wire: &Wire) -> Result<Survey, Unread>
         let looks = places.iter().map(|place| protocol::look_for_broker(*place)).collect();
         brokers.extend(ask(connection, wire, looks).await?.iter().filter_map(presence::read));
     }
-    Ok(Survey { reached, token, brokers, topology })
+    Ok(Survey { reached, token, brokers: presence::latest(brokers.into_iter()), topology })
 }
 
 /// Returns the highest token of an epoch; none if it is closed.

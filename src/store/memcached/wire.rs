@@ -231,7 +231,7 @@ mod tests {
     };
     use crate::store::{ItemState, Label};
     use lockbroker_core::shard::protocol;
-    use lockbroker_core::shard::state_item::{Epoch, Stamp};
+    use lockbroker_core::shard::state_item::{Epoch, Made, Stamp};
     use lockbroker_core::shard::{Member, Topology, Watcher};
     use lockbroker_core::store::{Slots, Stored};
 
@@ -308,7 +308,7 @@ mod tests {
             call: Some(CallKey::of_digest(99)),
             keeper: Some("10.0.0.7:28553".parse().unwrap()),
         };
-        let stamp = Stamp::of_cas(1_234_567_890_123_400_007).unwrap();
+        let [stamp, later] = [7, 8].map(|generation| Stamp::of_cas(1_234_567_890_123_400_000 + generation).unwrap());
         let epoch = stamp.epoch;
         let stored = |version, bytes: &[u8]| Stored {
             token: FencingToken::new(7).unwrap(),
