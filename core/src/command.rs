@@ -20,6 +20,8 @@ pub enum Key {
     Notice(u32),
     /// M: the topology that was in force before the one of this generation, in words.
     Former(u32),
+    /// D: the servers of that topology that are dead.
+    Dead(u32),
     /// L: a lock; P: one of its permits.
     Lock(LockItem),
     /// O: the label of its owner.

@@ -337,6 +337,11 @@ pub struct AdoptArgs {
     #[arg(long, value_name = "SERVER", conflicts_with = "stopped")]
     pub from: Option<ShardAddress>,
 
+    /// A server that is in force and gone for good, HOST:PORT: powered off, or its pod deleted. If it still answers a broker, its
+    /// locks are granted a second time
+    #[arg(long, value_name = "SERVER", conflicts_with = "stopped")]
+    pub dead: Vec<ShardAddress>,
+
     /// All brokers are stopped, and the longest ttl and linger are over: adopt the shards at once. Locks that are held would be
     /// granted a second time
     #[arg(long)]

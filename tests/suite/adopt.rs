@@ -18,14 +18,14 @@ async fn shards_move_to_another_topology_and_tokens_go_on_rising() {
     let store = format!("{},{}=2", first.store(), second.address());
     let state = first.state().await;
     eventually(SOON, "the broker is seen", async || {
-        let refused = run(&["shard", "adopt", "--store", &store]);
+        let refused = run(&["shard", "adopt", "--stopped", "--store", &store]);
         // Until it has noted itself it would be adopted.
         let said = String::from_utf8_lossy(&refused.stdout).into_owned();
         refused.status.code() == Some(1) && said.contains(&before.address().to_string()) && said.contains("--force")
     })
     .await;
     assert_eq!(first.state().await, state, "it was touched all the same");
-    let adopted = run(&["shard", "adopt", "--force", "--store", &store]);
+    let adopted = run(&["shard", "adopt", "--stopped", "--force", "--store", &store]);
     assert!(adopted.status.success(), "{adopted:?}");
     // The next generation, on the shard that had one and on the one that had none.
     for memcached in [&first, &second] {
@@ -61,7 +61,7 @@ async fn a_broker_is_seen_on_each_shard_for_as_long_as_it_runs() {
     let store = format!("{},{}", first.store(), second.address());
     let mut broker = Broker::on_store(&store, &[]).await;
     let place = broker.address().to_string();
-    let adopt = |store: &str| run(&["shard", "adopt", "--store", store, "--max-ttl", "1h"]);
+    let adopt = |store: &str| run(&["shard", "adopt", "--stopped", "--store", store, "--max-ttl", "1h"]);
     // By either shard alone, memcached listing its keys or not, whatever the brokers' topology.
     for memcached in [&first, &second] {
         let refused = adopt(&memcached.store());
@@ -91,7 +91,7 @@ async fn nothing_is_adopted_unless_every_shard_is_there() {
     let broker = Broker::on(&first).await;
     second.kill();
     let store = format!("{},{}", first.store(), second.address());
-    let adopted = run(&["shard", "adopt", "--store", &store]);
+    let adopted = run(&["shard", "adopt", "--stopped", "--store", &store]);
     assert_eq!(adopted.status.code(), Some(1), "{adopted:?}");
     assert!(String::from_utf8_lossy(&adopted.stdout).contains("not touched"), "{adopted:?}");
     acquire(&mut broker.stub().await, once("job")).await;
@@ -116,7 +116,7 @@ async fn a_server_that_is_dropped_from_the_list_grants_nothing_to_brokers_that_s
     }
     broker.kill();
 
-    let adopt = |flags: &[&str]| run(&[&["shard", "adopt", "--store", &stays.store()], flags].concat());
+    let adopt = |flags: &[&str]| run(&[&["shard", "adopt", "--stopped", "--store", &stays.store()], flags].concat());
     goes.stop().await;
     let refused = adopt(&[]);
     let said = String::from_utf8_lossy(&refused.stdout).into_owned();

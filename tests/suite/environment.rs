@@ -49,7 +49,7 @@ async fn an_empty_variable_is_none_and_some_must_not_be_empty() {
             0,
         ),
         (&["shard", "open"], &["shard", "open", "--store", &store], 0),
-        (&["shard", "adopt"], &["shard", "adopt", "--store", &store], 0),
+        (&["shard", "adopt", "--stopped"], &["shard", "adopt", "--stopped", "--store", &store], 0),
     ];
     for (name, arguments, well) in commands {
         let variables = variables(name);

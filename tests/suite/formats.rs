@@ -34,7 +34,7 @@ async fn the_state_of_an_older_version_is_refused_until_it_is_adopted() {
     assert!(String::from_utf8_lossy(&opened.stdout).contains("an older version of lockbroker"), "{opened:?}");
     // It is seen by who adopts the shard, as one of the older version is.
     eventually(SOON, "the broker is seen", async || {
-        let adopted = run(&["shard", "adopt", "--store", &memcached.store()]);
+        let adopted = run(&["shard", "adopt", "--stopped", "--store", &memcached.store()]);
         // Until then the shard would be adopted.
         let said = String::from_utf8_lossy(&adopted.stdout).into_owned();
         adopted.status.code() == Some(1) && said.contains(&broker.address().to_string())
@@ -43,7 +43,7 @@ async fn the_state_of_an_older_version_is_refused_until_it_is_adopted() {
     assert_eq!(memcached.state().await, before, "it was touched all the same");
     broker.kill();
 
-    let adopted = run(&["shard", "adopt", "--force", "--store", &memcached.store()]);
+    let adopted = run(&["shard", "adopt", "--stopped", "--force", "--store", &memcached.store()]);
     assert!(adopted.status.success(), "{adopted:?}");
     let broker = Broker::start(&["--store", &memcached.store()]).await;
     let (granted, _stream) = acquire(&mut broker.stub().await, once("job")).await;

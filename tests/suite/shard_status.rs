@@ -37,7 +37,7 @@ fn report(memcached: &Memcached, arguments: &[&str]) -> (Value, Option<i32>) {
 }
 
 fn rehearse(store: &str, arguments: &[&str]) -> Output {
-    run(&[&["shard", "adopt", "--dry-run", "--store", store], arguments].concat())
+    run(&[&["shard", "adopt", "--stopped", "--dry-run", "--store", store], arguments].concat())
 }
 
 fn said(output: &Output) -> String {
@@ -255,7 +255,7 @@ async fn a_broker_is_shown_once_however_many_servers_it_uses() {
     .await;
     assert!(said(&shown).ends_with("brokers seen: 1\n"), "{shown:?}");
     for command in [&["--dry-run"][..], &[]] {
-        let refused = run(&[&["shard", "adopt", "--store", &store], command].concat());
+        let refused = run(&[&["shard", "adopt", "--stopped", "--store", &store], command].concat());
         let text = said(&refused);
         let reason = text.lines().find(|line| line.contains("not touched: brokers")).unwrap();
         assert_eq!(reason.matches(&broker.address().to_string()).count(), 1, "{text}");
@@ -299,7 +299,7 @@ async fn a_dry_run_says_what_adopting_does_and_which_locks_would_be_looked_for_e
     assert!(said(&forced).contains(&format!("stand: 20, of which {elsewhere} would belong on another")), "{forced:?}");
 
     // What it said comes true: the locks that stand where nobody looks for them are granted at once.
-    let adopted = run(&[&["shard", "adopt", "--force", "--store", &store], topology].concat());
+    let adopted = run(&[&["shard", "adopt", "--stopped", "--force", "--store", &store], topology].concat());
     assert!(adopted.status.success(), "{adopted:?}");
     assert_eq!(first.state().await.0 % 100_000, 2);
     let after = Broker::start(&[&["--store", &store], &LONG[..]].concat()).await;

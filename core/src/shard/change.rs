@@ -20,6 +20,9 @@ use crate::Time;
 use crate::lock::LockName;
 use crate::rules::Rule;
 
+/// The time for which a server that is said to be dead has not been reached.
+const SILENT: Duration = Duration::from_secs(5);
+
 /// A topology, and where its names live.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -54,6 +57,8 @@ struct Change {
     plan: Option<Plan>,
     /// True once a present server has been seen flipped.
     begun: bool,
+    /// The servers of the present topology that are dead (R27).
+    dead: Vec<usize>,
     /// True if another change was announced before: then nobody knows where the names of flipped servers live, until it is through.
     is_muddled: bool,
 }
@@ -173,8 +178,8 @@ impl Shards {
         if let Some(to) = announced {
             self.hear(to);
         }
-        if let Some(topology) = words {
-            self.learn(topology, env);
+        if let Some((topology, dead)) = words {
+            self.learn(topology, &dead, env);
         }
         self.ask_for_words(shard);
         self.sort_out(env);
@@ -190,18 +195,18 @@ impl Shards {
             return;
         }
         let begun = before.is_some_and(|change| change.begun);
-        routes.change = Some(Change { to, plan: None, begun: false, is_muddled: begun });
+        routes.change = Some(Change { to, plan: None, begun: false, dead: Vec::new(), is_muddled: begun });
     }
 
     /// Asks a server that tells of a change for its topology in words, if nobody has told yet.
     fn ask_for_words(&mut self, shard: usize) {
         let Some(Change { to, plan: None, .. }) = &self.common.routes.change else { return };
         let tells = self.shards[shard].state.announced() == Some(*to);
-        self.shards[shard].asks_for_words = tells.then_some(to.fingerprint);
+        self.shards[shard].asks_for_words = tells.then_some(*to);
     }
 
     /// Takes the next topology, and meets those of its servers that are new.
-    fn learn(&mut self, topology: Topology, env: &mut impl Env) {
+    fn learn(&mut self, topology: Topology, dead: &[Arc<str>], env: &mut impl Env) {
         let Some(Change { to, plan: None, .. }) = &self.common.routes.change else { return };
         let to = *to;
         if topology.fingerprint() != to.fingerprint {
@@ -218,8 +223,11 @@ impl Shards {
             }
             shard.asks_for_words = None;
         }
+        let present = &self.common.routes.present.members;
+        let is_dead = |shard: &&usize| dead.contains(&self.shards[**shard].address);
+        let dead = present.iter().filter(is_dead).copied().collect();
         if let Some(change) = &mut self.common.routes.change {
-            change.plan = Some(plan);
+            (change.plan, change.dead) = (Some(plan), dead);
         }
         self.common.outputs.push_back(Output::Change(news));
     }
@@ -260,6 +268,10 @@ impl Shards {
         if let Some(change) = &mut routes.change {
             let is_flipped = |shard: &usize| routes.shown[*shard] == change.to.fingerprint;
             change.begun |= routes.present.members.iter().any(is_flipped);
+            // A dead one is taken as flipped from then on, and is asked nothing more.
+            for dead in change.dead.iter().filter(|_| change.begun && change.plan.is_some()) {
+                routes.shown[*dead] = change.to.fingerprint;
+            }
         }
         let is_open = |shard: &usize| {
             let state = &self.shards[*shard].state;
@@ -269,6 +281,13 @@ impl Shards {
             self.move_on(env);
         }
         self.note_readiness(env);
+        if let Some(Change { begun: true, plan: Some(_), dead, .. }) = &self.common.routes.change {
+            for dead in dead.clone() {
+                if let Some(mut turn) = self.turn(dead, env).filter(|turn| !turn.shard.is_retired) {
+                    turn.retire();
+                }
+            }
+        }
         if before != (self.common.routes.shown.clone(), self.common.routes.change.is_some()) {
             for shard in 0..self.shards.len() {
                 let Some(mut turn) = self.turn(shard, env) else { continue };
@@ -299,15 +318,19 @@ impl Shards {
         self.common.outputs.push_back(Output::Change(news));
     }
 
-    /// Says in the broker's notes whether it can follow the change that is announced: it has met all servers that are to come.
+    /// Says in the broker's notes whether it can follow the change that is announced: it has met all servers that are to come, and none that is
+    /// said to be dead.
     fn note_readiness(&mut self, env: &mut impl Env) {
         let next = self.common.routes.next();
         let is_ready = |shard: &usize| {
             let shard = &self.shards[*shard];
             shard.is_up() && shard.state.stamp().is_some()
         };
-        let ready = next.filter(|next| next.members.iter().all(is_ready)).map(|next| next.fingerprint);
         let now = env.now();
+        let mut dead = self.common.routes.change.iter().flat_map(|change| &change.dead);
+        let is_silent = |shard: &usize| self.shards[*shard].heard_at.is_none_or(|heard| now >= heard + SILENT);
+        let ready = next.filter(|next| next.members.iter().all(is_ready) && dead.all(is_silent));
+        let ready = ready.map(|next| next.fingerprint);
         for shard in &mut self.shards {
             if let Some(presence) = &mut shard.presence
                 && presence.follows(ready, env)

@@ -145,6 +145,7 @@ impl<E: Env> Turn<'_, E> {
     /// Takes note of an answer: only now is it certain that the server is there.
     pub(crate) fn heard(&mut self) {
         self.shard.failures = 0;
+        self.shard.heard_at = Some(self.now);
         if let Link::Up { address } = self.shard.link
             && !std::mem::replace(&mut self.shard.well, true)
         {

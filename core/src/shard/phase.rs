@@ -26,7 +26,7 @@ const TOKEN_GAP: u64 = 1_000_000;
 
 /// The reason for which a shard that others have set up otherwise is not used.
 pub const FOREIGN: &str = "it belongs to brokers with another list of servers, other weights or another --max-ttl; start \
-                           all brokers with the same, or, with all of them stopped, use `lockbroker shard adopt`";
+                           all brokers with theirs, or change theirs by `lockbroker shard adopt`";
 
 /// Returns the number after which the fencing tokens of a new epoch begin: the date in microseconds, or a number
 /// above `highest_seen` if that clock was set back. Returns none if the date cannot be right.
@@ -112,7 +112,7 @@ impl<E: Env> Turn<'_, E> {
         let start = first_token(self.env.wall_micros(), self.shard.state.highest_ever()).filter(|_| self.may_open());
         let beginning = if self.shard.state.phase() == Phase::Lost { self.beginning() } else { None };
         let probe = match self.shard.asks_for_words.take() {
-            Some(fingerprint) => Probe::Words(fingerprint),
+            Some(announced) => Probe::Words(announced),
             None => self.shard.state.next_probe(self.now, quarantine, start, || beginning),
         };
         self.shard.probing = true;

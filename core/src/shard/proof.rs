@@ -1,11 +1,12 @@
 //! Judges the memory behind a shard by its answers, and says what it is asked next: the machine of one shard, without its
 //! connections, its queues and its clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Topology;
 use super::batch::Evidence;
-use super::epoch::{Distrust, Doubt, EpochState, Notice, Phase};
+use super::epoch::{Announced, Distrust, Doubt, EpochState, Notice, Phase};
 use super::job::{self, Op};
 use super::protocol::{self, Unexpected};
 use super::state_item::{Epoch, Generation, Made, Stamp, StateItem, Unusable, Witness};
@@ -19,8 +20,8 @@ use crate::store::StoreError;
 pub enum Probe {
     /// The clock, the fences if the epoch is known, the N that is asked for, and S.
     Look,
-    /// The topology with this fingerprint, in words.
-    Words(u64),
+    /// The topology that is announced, in words, and which servers are dead.
+    Words(Announced),
     /// Begin an epoch on a shard that has none.
     Begin(Beginning),
     /// Open the present epoch: its tokens come after this number.
@@ -47,8 +48,8 @@ pub struct Found {
     pub fence: Option<Result<Option<FencingToken>, Unexpected>>,
     /// The N that was asked for.
     pub notice: Option<Notice>,
-    /// The topology that was asked for, if somebody has left it there in words.
-    pub words: Option<Topology>,
+    /// The topology that was asked for, if somebody has left it there in words, and the addresses of servers that are dead.
+    pub words: Option<(Topology, Vec<Arc<str>>)>,
     /// The whole of S.
     pub state: StateItem,
 }
@@ -61,7 +62,9 @@ impl Probe {
                 vec![protocol::begin(stamp, fingerprint, made)]
             }
             (Probe::Open(start), Some(epoch)) => vec![protocol::open(epoch, start)],
-            (Probe::Words(fingerprint), _) => vec![protocol::look_for_topology(fingerprint)],
+            (Probe::Words(Announced { generation, fingerprint }), _) => {
+                vec![protocol::look_for_topology(fingerprint), protocol::look_for_dead(generation)]
+            }
             (_, Some(epoch)) => vec![protocol::clock(), protocol::highest_token(epoch)],
             (_, None) => vec![protocol::clock()],
         };
@@ -87,7 +90,10 @@ impl Probe {
         let state = said.last().ok_or_else(|| super::batch::answers_missing(shard))?;
         let looks = self == Probe::Look;
         let words = match self {
-            Probe::Words(fingerprint) => said.first().and_then(|said| protocol::read_topology(said, fingerprint)),
+            Probe::Words(Announced { fingerprint, .. }) => {
+                let dead = said.get(1).map(protocol::read_dead).unwrap_or_default();
+                said.first().and_then(|said| Some((protocol::read_topology(said, fingerprint)?, dead)))
+            }
             _ => None,
         };
         let notice = match sent.asks_for.filter(|_| looks) {

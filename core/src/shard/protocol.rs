@@ -5,6 +5,7 @@
 //! `mg … T`, which sets anybody's ttl.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Topology;
@@ -350,6 +351,22 @@ pub fn read_topology(reply: &Reply, fingerprint: u64) -> Option<Topology> {
 /// Reads a broker's note.
 pub fn look_for_broker(place: u16) -> Command {
     look_at(Key::Broker(place), Want { cas: true, left: true, value: true })
+}
+
+/// Notes which servers are dead that were in force before a generation (R27). It does not expire.
+pub fn note_dead(generation: Generation, dead: &[Arc<str>]) -> Command {
+    let value = Value::Text(dead.join(",").into());
+    Command::Set { key: Key::Dead(generation.get()), mode: Mode::Always, ttl: Ttl::Never, new_cas: None, value }
+}
+
+/// Reads which servers are dead that were in force before a generation.
+pub fn look_for_dead(generation: Generation) -> Command {
+    look_at(Key::Dead(generation.get()), VALUE)
+}
+
+/// Makes sense of the answer: their addresses.
+pub fn read_dead(reply: &Reply) -> Vec<Arc<str>> {
+    text(reply).map(|text| text.split(',').map(Arc::from).collect()).unwrap_or_default()
 }
 
 /// A memcached answered what none answers: nothing that came with it counts.

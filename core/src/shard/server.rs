@@ -8,7 +8,7 @@ use super::Topology;
 use super::batch::Batch;
 use super::change::Routes;
 use super::clock::ServerClock;
-use super::epoch::{EpochState, Phase};
+use super::epoch::{Announced, EpochState, Phase};
 use super::health::View;
 use super::job::Kind;
 use super::link::{Link, LinkId, Process};
@@ -69,9 +69,11 @@ pub(crate) struct Shard {
     /// True if it is in the list no more: nothing is asked of it.
     pub(crate) is_retired: bool,
     /// The topology that it is to show in words.
-    pub(crate) asks_for_words: Option<u64>,
-    /// The topology that it has shown.
-    pub(crate) words: Option<Topology>,
+    pub(crate) asks_for_words: Option<Announced>,
+    /// The topology that it has shown, and the addresses of servers that are dead.
+    pub(crate) words: Option<(Topology, Vec<Arc<str>>)>,
+    /// When it has answered last.
+    pub(crate) heard_at: Option<Time>,
     /// The count of changes before the comparison that is under way.
     pub(crate) comparing: Option<u64>,
     pub(crate) next_comparison: Time,
@@ -118,6 +120,7 @@ impl Shard {
             is_retired: false,
             asks_for_words: None,
             words: None,
+            heard_at: None,
             comparing: None,
             next_comparison: now,
             tried: false,

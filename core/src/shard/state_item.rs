@@ -215,7 +215,7 @@ impl fmt::Display for Unusable {
             Unusable::Older { format, .. } => write!(
                 f,
                 "an older version of lockbroker has set it up, in format {format}, and this version keeps locks in format \
-                 {FORMAT}: stop all brokers, wait for the longest ttl and linger, use `lockbroker shard adopt` of this \
+                 {FORMAT}: stop all brokers, wait for the longest ttl and linger, use `lockbroker shard adopt --stopped` of this \
                  version, and start brokers of this version only"
             ),
             Unusable::Newer { format } => write!(

@@ -8,8 +8,12 @@ use crate::store::ShardAddress;
 use crate::store::memcached::{self, MemcachedSettings, Progress};
 
 /// Changes the servers to those of the settings.
-pub(super) async fn run(settings: &MemcachedSettings, from: Option<&ShardAddress>) -> anyhow::Result<ExitCode> {
-    let changed = memcached::change(settings, from, |progress| {
+pub(super) async fn run(
+    settings: &MemcachedSettings,
+    from: Option<&ShardAddress>,
+    dead: &[ShardAddress],
+) -> anyhow::Result<ExitCode> {
+    let changed = memcached::change(settings, from, dead, |progress| {
         // Who watches may have gone; the change goes on.
         output::print(&format!("{}\n", plain(&line(&progress))));
     });

@@ -77,7 +77,9 @@ pub async fn run<C: CommandFactory>(command: ShardCommand) -> anyhow::Result<Exi
         ShardCommand::Adopt(AdoptArgs { force, stopped, dry_run: true, .. }) => {
             rehearsal::run(&settings, force || !stopped).await
         }
-        ShardCommand::Adopt(AdoptArgs { from, stopped: false, .. }) => change::run(&settings, from.as_ref()).await,
+        ShardCommand::Adopt(AdoptArgs { from, dead, stopped: false, .. }) => {
+            change::run(&settings, from.as_ref(), &dead).await
+        }
         ShardCommand::Adopt(AdoptArgs { force, .. }) => {
             let adopted = memcached::adopt(&settings, force).await.into_iter();
             let said = |adopted| match adopted {

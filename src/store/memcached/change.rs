@@ -2,6 +2,7 @@
 //! every server anew, and does what the change takes next. So it can be stopped and run again at any point.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -23,6 +24,8 @@ use crate::lock::FencingToken;
 const PAUSE: Duration = Duration::from_millis(250);
 /// The time after which a change that gets no further is given up; it can be run again.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The time for which a server that is said to be dead must not have answered.
+const SILENT: Duration = Duration::from_secs(5);
 /// The interval at which the time until the servers grant locks is told.
 const TOLD: Duration = Duration::from_secs(5);
 
@@ -47,8 +50,10 @@ struct Servers {
     to: Topology,
     /// The generation that is to come.
     generation: Generation,
-    /// All of them: those of the present topology first.
+    /// All of them that live: those of the present topology first.
     all: Vec<Server>,
+    /// Those of the present topology that are dead.
+    dead: Vec<Arc<str>>,
 }
 
 /// A server, as far as this run has come with it.
@@ -67,7 +72,8 @@ struct Server {
 }
 
 /// Changes the servers from those that are in force to those of the settings, and tells of each step. Returns the generation that is in
-/// force then. `from` is a server that is in force, if none of the settings is.
+/// force then. `from` is a server that is in force, if none of the settings is. `dead` are servers in force that are gone for good:
+/// nothing answers there any more, neither here nor to a broker (R27).
 ///
 /// # Errors
 /// Says why the change cannot be begun, or has got no further for a minute, and what to do. What was done stays: run it again.
@@ -77,11 +83,13 @@ struct Server {
 pub async fn change(
     settings: &MemcachedSettings,
     from: Option<&ShardAddress>,
+    dead: &[ShardAddress],
     mut tell: impl FnMut(Progress),
 ) -> Result<Generation, String> {
     let wire = &Wire::new(&settings.key_prefix);
-    let mut run =
-        Run { settings, wire, servers: find(settings, from, wire).await?, since: Moment::now(), copied: None };
+    let servers = find(settings, from, dead, wire).await?;
+    let mut run = Run { settings, wire, servers, since: Moment::now(), copied: None };
+    run.check_dead().await?;
     run.check_new_servers().await?;
     let (mut told, mut moved_at) = (None, Moment::now());
     loop {
@@ -142,6 +150,24 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Refuses servers that are said to be dead, and answer.
+    async fn check_dead(&self) -> Result<(), String> {
+        let begun = Moment::now();
+        while !self.servers.dead.is_empty() && Moment::now().since(begun) < SILENT {
+            for address in &self.servers.dead {
+                let shard: ShardAddress = address.parse().map_err(|error| format!("{address}: {error}"))?;
+                if super::server::dial(&shard, None).await.is_ok() {
+                    return Err(format!(
+                        "{address} answers, so it is not dead: power it off or delete its pod first. A broker that still reaches it \
+                         would grant its locks a second time"
+                    ));
+                }
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
     /// Refuses new servers that others use.
     async fn check_new_servers(&self) -> Result<(), String> {
         let new: Vec<_> = self.servers.all.iter().filter(|server| !server.is_present).collect();
@@ -251,11 +277,10 @@ impl Run<'_> {
             if server.seen.is_some() || server.prepared.is_some() {
                 continue;
             }
-            let mut batch = vec![
-                protocol::note_former(generation, &self.servers.from),
-                protocol::note_topology(&self.servers.to),
-                protocol::note_change(generation, to),
-            ];
+            let mut batch =
+                vec![protocol::note_former(generation, &self.servers.from), protocol::note_topology(&self.servers.to)];
+            batch.extend((!self.servers.dead.is_empty()).then(|| protocol::note_dead(generation, &self.servers.dead)));
+            batch.push(protocol::note_change(generation, to));
             match reached.state {
                 StateItem::Missing if !server.is_present || begun => {
                     batch.push(protocol::begin(fresh(generation), to, Made::ByChange));
@@ -314,7 +339,8 @@ impl Run<'_> {
                 .collect();
             if !late.is_empty() {
                 let why = format!(
-                    "these brokers cannot follow, since they are of an older version or do not reach every server of the new list: {}",
+                    "these brokers cannot follow: they are of an older version, do not reach every server of the new list, or still \
+                     reach one that is said to be dead: {}",
                     late.join("; ")
                 );
                 return Ok(Step::Waits(Progress::Ready(ready, brokers.len()), Some(why)));
@@ -376,7 +402,12 @@ impl Servers {
 }
 
 /// Finds out what is in force, and which servers the change concerns.
-async fn find(settings: &MemcachedSettings, from: Option<&ShardAddress>, wire: &Wire) -> Result<Servers, String> {
+async fn find(
+    settings: &MemcachedSettings,
+    from: Option<&ShardAddress>,
+    dead: &[ShardAddress],
+    wire: &Wire,
+) -> Result<Servers, String> {
     let to = settings.topology();
     let mut shards = settings.shards.clone();
     let named = from.filter(|from| shards.iter().all(|shard| shard.to_string() != from.to_string()));
@@ -406,18 +437,26 @@ async fn find(settings: &MemcachedSettings, from: Option<&ShardAddress>, wire: &
             from.max_ttl, from.max_ttl
         ));
     }
+    let dead: Vec<Arc<str>> = dead.iter().map(|dead| dead.to_string().into()).collect();
+    let is_in =
+        |topology: &Topology, address: &Arc<str>| topology.members.iter().any(|other| other.address == *address);
+    for address in &dead {
+        if !is_in(&from, address) || is_in(&to, address) {
+            return Err(format!("--dead {address}: name a server that is in force now, and is not in the new list"));
+        }
+    }
     let mut all = Vec::new();
     let addresses = from.members.iter().chain(&to.members);
     for member in addresses {
         let shard: ShardAddress = member.address.parse().map_err(|error| format!("{}: {error}", member.address))?;
-        if all.iter().any(|server: &Server| server.shard.to_string() == *member.address) {
+        let is_known = all.iter().any(|server: &Server| server.shard.to_string() == *member.address);
+        if is_known || dead.contains(&member.address) {
             continue;
         }
-        let is_in = |topology: &Topology| topology.members.iter().any(|other| other.address == member.address);
-        let (is_present, is_next) = (is_in(&from), is_in(&to));
+        let (is_present, is_next) = (is_in(&from, &member.address), is_in(&to, &member.address));
         all.push(Server { shard, is_present, is_next, prepared: None, seen: None, token: None });
     }
-    Ok(Servers { from, to, generation, all })
+    Ok(Servers { from, to, generation, all, dead })
 }
 
 /// Returns the topology that is in force, or was before a change that is to be completed, and the generation that is to come.

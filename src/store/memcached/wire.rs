@@ -92,6 +92,7 @@ impl Wire {
             Key::Topology(fingerprint) => join("T:", itoa::Buffer::new().format(*fingerprint)),
             Key::Notice(generation) => join("N:", itoa::Buffer::new().format(*generation)),
             Key::Former(generation) => join("M:", itoa::Buffer::new().format(*generation)),
+            Key::Dead(generation) => join("D:", itoa::Buffer::new().format(*generation)),
             Key::Lock(item) => self.item(item, "L:", "P:"),
             Key::Owner(item) => self.item(item, "O:", "Q:"),
             Key::Permits => join("R", ""),
@@ -381,6 +382,8 @@ mod tests {
             (protocol::look_for_change(later.generation), "mg lb:N:8 u v"),
             (protocol::note_former(later.generation, topology), "ms lb:M:8 29 ME T0\r\n146888217 1 15000 a:1=1,b:2=3"),
             (protocol::look_for_former(later.generation), "mg lb:M:8 u v"),
+            (protocol::note_dead(later.generation, &["a:1".into(), "b:2".into()]), "ms lb:D:8 7 T0\r\na:1,b:2"),
+            (protocol::look_for_dead(later.generation), "mg lb:D:8 u v"),
             (protocol::delete_s(77), "md lb:S C77"),
         ] {
             assert_eq!(line(&Wire::new("lb:"), &command), format!("{expected}\r\n"));
