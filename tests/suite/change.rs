@@ -1,14 +1,14 @@
 //! The list of servers changes while brokers run and locks are held: `lockbroker shard adopt`.
 
 use std::future::IntoFuture;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lockbroker_client::{Client, Guard, NotAcquired, Outcome, Reason};
+use lockbroker_client::{Client, Error, Guard, NotAcquired, Outcome, Reason};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::support::{Broker, Memcached, SOON, eventually, run};
+use crate::support::{Broker, Memcached, SOON, eventually, lockbroker, run};
 
 const TTL: Duration = Duration::from_secs(5);
 /// Longer than a test.
@@ -20,6 +20,8 @@ const LOCKS: usize = 120;
 struct World {
     brokers: Vec<Broker>,
     held: Vec<Guard>,
+    /// The broker of each.
+    of: Vec<String>,
     rivals: Vec<JoinHandle<Guard>>,
     /// Somebody who comes new each time.
     newcomer: Client,
@@ -46,7 +48,8 @@ impl World {
         let newcomer = client(1);
         let closed = newcomer.acquire("closed").linger(LINGER).await.unwrap().guard().unwrap();
         closed.release().await.unwrap();
-        World { brokers, held, rivals, newcomer, come: 0 }
+        let of = (0..locks).map(|lock| brokers[lock / 20 % 3].url()).collect();
+        World { brokers, held, of, rivals, newcomer, come: 0 }
     }
 
     /// Changes the servers, and sees that nobody has lost a lock or got one too early.
@@ -83,7 +86,14 @@ impl World {
 }
 
 async fn acquired(client: &Client, name: String) -> Guard {
-    client.acquire(&name).await.unwrap().guard().expect("nobody else has it")
+    loop {
+        match client.acquire(&name).await {
+            Ok(granted) => return granted.guard().expect("nobody else has it"),
+            // A server's clock is watched for a second.
+            Err(Error::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 async fn adopt(store: &str, more: &[&str]) -> Output {
@@ -124,4 +134,92 @@ async fn the_only_server_is_replaced() {
     // What was in force before is needed no more.
     world.change(&new.store(), &["--max-ttl", "6s"]).await;
     world.ends_well().await;
+}
+
+#[tokio::test]
+async fn an_adopter_that_dies_at_any_step_is_run_again() {
+    let [a, b, c] = [Memcached::start(&[]).await, Memcached::start(&[]).await, Memcached::start(&[]).await];
+    let mut world = World::on(&a.store()).await;
+    // Before it has begun, while it prepares, waits for the brokers, flips, copies and waits; then it may come to its end.
+    for (change, pauses) in [(store(&[&b, &c, &a]), [40, 130, 300, 900]), (store(&[&c]), [80, 200, 600, 2_000])] {
+        for pause in pauses {
+            let (change, pause) = (change.clone(), Duration::from_millis(pause));
+            let adopter = spawn_blocking(move || {
+                let arguments = ["shard", "adopt", "--max-ttl", "5s", "--store", &change];
+                let mut adopter = lockbroker(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+                std::thread::sleep(pause);
+                adopter.kill().unwrap();
+                adopter.wait().unwrap()
+            });
+            adopter.await.unwrap();
+        }
+        world.change(&change, &[]).await;
+    }
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_sleeps_through_a_change_wakes_up_in_the_new_list() {
+    let [a, b] = [Memcached::start(&[]).await, Memcached::start(&[]).await];
+    let mut world = World::on(&a.store()).await;
+    world.brokers[0].stop().await;
+    // Its clients' locks are lost; nobody else's are.
+    let stopped = world.brokers[0].url();
+    let (lost, held): (Vec<_>, Vec<_>) =
+        world.held.drain(..).zip(world.of.clone()).partition(|(_, url)| *url == stopped);
+    world.held = held.into_iter().map(|(guard, _)| guard).collect();
+    assert!(!lost.is_empty() && !world.held.is_empty());
+    world.rivals.clear();
+    world.change(&store(&[&a, &b]), &[]).await;
+    let awake = Client::connect(world.brokers[1].url()).unwrap();
+    for (guard, _) in &lost {
+        // Its client has stopped to believe in it before anybody can get it.
+        let taken = awake.wait_acquire(guard.name()).max_wait(SOON).await.unwrap();
+        let is_lost = guard.check().is_err();
+        assert!(is_lost || taken.guard().is_none(), "{}", guard.name());
+    }
+    world.brokers[0].cont();
+    world.brokers[0].logged("the servers have changed").await;
+    let client = Client::connect(world.brokers[0].url()).unwrap();
+    for name in 0..20 {
+        eventually(SOON, "it grants locks", async || client.acquire(&format!("awake {name}")).await.is_ok()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_dies_in_a_change_is_waited_for() {
+    let [a, b, mut c] = [Memcached::start(&[]).await, Memcached::start(&[]).await, Memcached::start(&[]).await];
+    let mut world = World::on(&store(&[&a, &b])).await;
+    let next = store(&[&a, &c]);
+    let adopter = tokio::spawn({
+        let next = next.clone();
+        async move { adopt(&next, &[]).await }
+    });
+    // The new one loses its memory when locks have moved there.
+    world.brokers[0].logged("grants nothing until the change").await;
+    tokio::time::sleep(TTL / 5).await;
+    c.restart().await;
+    assert!(adopter.await.unwrap().status.success());
+    world.change(&store(&[&c]), &[]).await;
+    world.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_for_good_is_left_behind() {
+    let [a, mut b, c] = [Memcached::start(&[]).await, Memcached::start(&[]).await, Memcached::start(&[]).await];
+    let world = World::on(&store(&[&a, &b])).await;
+    let dead = b.address().to_string();
+    let alive = adopt(&store(&[&a, &c]), &["--dead", &dead]).await;
+    assert!(String::from_utf8_lossy(&alive.stderr).contains("it is not dead"), "{alive:?}");
+    b.kill();
+    let begun = Instant::now();
+    let adopted = adopt(&store(&[&a, &c]), &["--dead", &dead]).await;
+    assert!(adopted.status.success(), "{adopted:?}");
+    let names: Vec<_> = (0..40).map(|name| format!("after {name}")).collect();
+    let client = &world.newcomer;
+    eventually(SOON, "all names are granted", async || {
+        join_all(names.iter().map(async |name| client.acquire(name).await)).await.iter().all(Result::is_ok)
+    })
+    .await;
+    println!("a dead server: all names after {:?}", begun.elapsed());
 }

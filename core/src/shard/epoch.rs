@@ -97,7 +97,7 @@ pub struct EpochState {
     made: Made,
     /// True if S has shown our topology.
     was_ours: bool,
-    /// The generation of an S that was flipped, while nobody knows to which topology.
+    /// The generation of an S that was flipped, as it was read last. Under that N says to which topology.
     flipped_to: Option<Generation>,
     /// The latest change of the servers of which this one has told.
     announced: Option<Announced>,
@@ -218,6 +218,7 @@ impl EpochState {
         self.flipped_to = None;
         let state = match (state, notice) {
             (StateItem::Flipped { stamp, made_for }, Some(notice)) if notice.generation == stamp.generation => {
+                self.flipped_to = Some(stamp.generation);
                 // Only who had the topology before follows: any other has been started with a wrong one.
                 if self.was_ours || made_for == self.ours {
                     self.announced = self.announced.max(announced(notice));
@@ -298,7 +299,7 @@ impl EpochState {
 
     /// Returns the generation whose N the next look is to read.
     pub(crate) fn asks_for(&self) -> Option<Generation> {
-        self.flipped_to.or_else(|| self.stamp()?.generation.next())
+        self.stamp().map_or(self.flipped_to, |stamp| stamp.generation.next())
     }
 
     /// Returns the phase after an epoch that was over has shown again.

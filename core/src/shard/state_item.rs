@@ -226,8 +226,9 @@ impl fmt::Display for Unusable {
             ),
             Unusable::Moved { generation } => write!(
                 f,
-                "its servers have changed (it is at generation {generation} now), and it has lost the note to which: use \
-                 `lockbroker shard adopt` with the list that was to be used"
+                "its servers have changed (it is at generation {generation} now), and it has lost the note to which: stop \
+                 all brokers, wait for the longest ttl and linger, and use `lockbroker shard adopt --stopped` with the list that was to \
+                 be used"
             ),
             Unusable::Voted => f.write_str(
                 "a newer version of lockbroker has set it up in a way that this version does not know: use the newer version",

@@ -414,7 +414,11 @@ async fn find(
     shards.extend(named.cloned());
     let mut surveys = Vec::new();
     for (shard, survey) in shards.iter().zip(survey(&shards, settings, wire).await) {
-        surveys.push((shard, survey.map_err(|unread| format!("{shard}: {unread}"))?));
+        let survey = survey.map_err(|unread| format!("{shard}: {unread}"))?;
+        if let StateItem::Unusable { why, .. } = survey.reached.state {
+            return Err(format!("{shard}: {why}"));
+        }
+        surveys.push((shard, survey));
     }
     let mut processes: BTreeMap<_, &ShardAddress> = BTreeMap::new();
     for (shard, survey) in &surveys {
