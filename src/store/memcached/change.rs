@@ -303,7 +303,7 @@ impl Run<'_> {
             let noted = protocol::read_change_note(&said[looks]).map_err(|error| passing(error.to_string()))?;
             if noted.is_some_and(|noted| noted != to) {
                 let why = "another change of the servers is noted there: complete that one first, by `lockbroker shard adopt` \
-                           with its list. See `lockbroker shard status`";
+                           with its list. If two were begun at once, so that neither can be completed: stop all brokers and use --stopped";
                 return Err(Trouble::Final(format!("{}: {why}", server.shard)));
             }
             let state = protocol::read_state(&said[looks + 1]).map_err(|error| passing(error.to_string()))?;

@@ -19,6 +19,8 @@ const MAX_SHOWN: usize = 10;
 
 pub(super) const LAST_GENERATION: &str = "not touched: generations have come to their end; with all brokers stopped, restart every \
                                memcached";
+const CHANGES: &str = "not touched: the servers change, and this one must not be open before that is through: complete the change by \
+                       `lockbroker shard adopt`; or, with all brokers stopped, use `lockbroker shard adopt --stopped`";
 pub(super) const WRONG_CLOCK: &str = "this machine's clock is outside the years 2024 to 2037; set it";
 
 /// The effect of `shard open` on one shard.
@@ -221,6 +223,13 @@ async fn open_one(
     state: StateItem,
 ) -> Result<Opened, String> {
     let epoch = match state {
+        StateItem::Shows { made: Made::ByChange, stamp, .. } => {
+            let fence = exchange(&mut connection, wire, vec![protocol::highest_token(stamp.epoch)]).await?;
+            return match protocol::read_fence(&fence[0]).map_err(|error| error.to_string())? {
+                Some(_) => Ok(Opened::WasOpen),
+                None => Err(CHANGES.to_owned()),
+            };
+        }
         StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } => stamp.epoch,
         StateItem::Unusable { why, .. } => return Err(why.to_string()),
         StateItem::Missing => {
