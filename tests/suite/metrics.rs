@@ -205,7 +205,7 @@ async fn every_metric_moves_and_is_documented() {
         .until("it is counted", |scrape| scrape.sum("lockbroker_store_errors_total", &[("kind", "unavailable")]) >= 1.0)
         .await;
     open(&memcached.store(), &["--allow-unsafe-store"]);
-    watch
+    let open = watch
         .until("the shard is open", |scrape| {
             state(scrape, "open") == 1.0
                 && state(scrape, "closed") == 0.0
@@ -287,6 +287,12 @@ async fn every_metric_moves_and_is_documented() {
         - hung.sum("lockbroker_batch_seconds_bucket", &[("le", "0.4096")]);
     assert!(slow >= 1.0, "{hung:#?}");
     memcached.cont();
+
+    // Another list of servers is announced.
+    assert_eq!(open.sum("lockbroker_topology_generation", &[]), 1.0);
+    let announced = memcached.command("ma lockbroker:N:2 N0 J1000000007 D0").await;
+    assert_eq!(announced, "HD\r\n");
+    watch.until("it changes", |scrape| scrape.sum("lockbroker_topology_changing", &[]) == 1.0).await;
 
     // A memory from before the latest tokens.
     let epoch = memcached.epoch().await;

@@ -203,8 +203,8 @@ async fn a_shard_that_no_broker_would_use_is_not_opened() {
         (old.store(), &["1.6.27"]),
         (bare.store(), &["start it with -M", "start it with -F"]),
     ] {
-        for command in ["open", "adopt"] {
-            let output = run(&["shard", command, "--store", &store]);
+        for command in [&["open"][..], &["adopt", "--stopped"]] {
+            let output = run(&[&["shard"], command, &["--store", &store]].concat());
             assert_eq!(output.status.code(), Some(1), "{output:?}");
             assert!(whys.iter().all(|why| said(&output).contains(why)), "{output:?}");
         }

@@ -340,14 +340,9 @@ impl Shards {
         }
     }
 
-    /// Returns the generation of the topology that is in force, as far as it is known.
-    pub fn generation(&self) -> Generation {
-        self.common.health.generation()
-    }
-
-    /// Returns the topology by which locks are kept, or to which they move.
-    pub fn topology(&self) -> &Arc<Topology> {
-        &self.common.routes.present.topology
+    /// Returns the generation that is in force. None until a server was seen open.
+    pub fn generation(&self) -> Option<Generation> {
+        self.common.routes.in_force
     }
 
     /// Returns true while the servers change.

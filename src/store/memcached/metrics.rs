@@ -72,7 +72,10 @@ impl StoreMetrics {
             ),
             commands: metrics.histograms("batch_commands", "Commands in a batch", SIZES),
             errors: metrics.counters("store_errors", "Requests that a shard did not do"),
-            generation: metrics.gauge("topology_generation", "The number of the list of servers that is in force"),
+            generation: metrics.gauge(
+                "topology_generation",
+                "The number of the list of servers that is in force, 0 while it is not known",
+            ),
             changing: metrics.gauge("topology_changing", "1 while the list of servers changes"),
         }
     }

@@ -32,7 +32,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lockbroker_core::command::{Command, Reply as Said};
 use lockbroker_core::request::StoreTraits;
-use lockbroker_core::shard::state_item::Witness;
+use lockbroker_core::shard::state_item::{Generation, Witness};
 use lockbroker_core::shard::{
     ChangeNews, Dialled, LinkId, Member, News, Output, Settings, Shards, Topology, Unreached, Watcher, protocol,
 };
@@ -336,7 +336,7 @@ impl MemcachedStore {
             metrics.show(&status);
             self.board.show(shard, &status, self.outside.moment());
         }
-        self.metrics.generation.set(self.shards.generation().get());
+        self.metrics.generation.set(self.shards.generation().map_or(0, Generation::get));
         self.metrics.changing.set(self.shards.is_changing());
     }
 }
