@@ -195,8 +195,8 @@ impl Run<'_> {
         for (server, found) in self.servers.all.iter().zip(join_all(reach).await) {
             reached.push(found.map_err(|unread| Trouble::Passing(format!("{}: {unread}", server.shard)))?);
         }
-        for at in 0..reached.len() {
-            self.look(at, reached[at].state)?;
+        for (at, reached) in reached.iter().enumerate() {
+            self.look(at, reached.state)?;
         }
         self.prepare(&mut reached).await?;
         let all = self.servers.all.len();
