@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockbroker_core::command::{Cas, Command, InPlace, Key, Left, Reply, Shown, Ttl, Value};
 use lockbroker_core::lock::{FencingToken, Permit};
-use lockbroker_core::shard::state_item::{Epoch, Stamp};
+use lockbroker_core::shard::state_item::{Epoch, Made, Stamp};
 use lockbroker_core::store::ItemState;
 
 use crate::broker::{TICK, grant_id, linger_id, of_item, ticks_of};
@@ -62,7 +62,7 @@ pub(crate) fn reply(command: &Command, word: Word) -> Reply {
         Key::State if want.left => shown.left = left(shows),
         Key::State => {
             shown.cas = want.cas.then_some(Cas(stamp(shows).cas()));
-            shown.value = want.value.then(|| Value::Number(stamp(shows).value(FINGERPRINT)));
+            shown.value = want.value.then(|| Value::Number(stamp(shows).value(FINGERPRINT, Made::InForce)));
         }
         Key::Fence(_) => shown.value = want.value.then(|| Value::Number(token(shows).get())),
         Key::Slots(_) => shown.cas = want.cas.then_some(Cas(shows.into())),

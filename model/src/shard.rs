@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use lockbroker_core::Time;
 use lockbroker_core::command::{Command, Reply as Said};
+use lockbroker_core::lock::FencingToken;
 use lockbroker_core::shard::machine::{
-    Batch, EpochState, Finality, Found, Heeds, Job, Kind, LastWord, Op as Shipped, Outcome, Phase, Probe, Seen, Sent,
+    Batch, Beginning, EpochState, Finality, Found, Heeds, Job, Kind, LastWord, Op as Shipped, Outcome, Phase, Probe,
+    Seen, Sent,
 };
-use lockbroker_core::shard::state_item::{Generation, Stamp, StateItem};
+use lockbroker_core::shard::protocol::Unexpected;
+use lockbroker_core::shard::state_item::{Generation, Made, Stamp, StateItem};
 use lockbroker_core::store::{LockStatus, Reply, StoreError};
 
 use crate::broker::{NOW, TICK, ticks};
@@ -24,14 +27,27 @@ pub(crate) fn stamp(epoch: Epoch) -> Stamp {
 }
 
 fn shows(epoch: Option<Epoch>) -> StateItem {
-    epoch.map_or(StateItem::Missing, |epoch| StateItem::Shows { stamp: stamp(epoch), fingerprint: FINGERPRINT })
+    epoch.map_or(StateItem::Missing, |epoch| StateItem::Shows {
+        stamp: stamp(epoch),
+        fingerprint: FINGERPRINT,
+        made: Made::InForce,
+    })
+}
+
+fn beginning(epoch: Epoch) -> Beginning {
+    Beginning { stamp: stamp(epoch), fingerprint: FINGERPRINT, made: Made::InForce }
+}
+
+/// Returns what a look finds.
+fn found(fence: Option<Result<Option<FencingToken>, Unexpected>>, epoch: Option<Epoch>) -> Found {
+    Found { clock: None, fence, notice: None, words: None, state: shows(epoch) }
 }
 
 /// Returns the knowledge of a memory with an open epoch.
 pub(crate) fn open(epoch: Epoch) -> EpochState {
     let mut memory = EpochState::new(FINGERPRINT);
     for _ in 0..2 {
-        let found = Found { clock: None, fence: Some(Ok(Some(memcached::token(0)))), state: shows(Some(epoch)) };
+        let found = found(Some(Ok(Some(memcached::token(0)))), Some(epoch));
         let sent = memory.sent(NOW);
         memory.probed(Probe::Look, &found, &sent, NOW);
     }
@@ -69,10 +85,11 @@ impl Model {
         match self.batch(flight) {
             Ok(mut batch) => batch.commands(epoch, None, true),
             Err(Probe::Open(start)) => match flight.op {
-                Op::Open(epoch, _) => Probe::Open(start).commands(Some(epoch_of(epoch)), FINGERPRINT),
+                Op::Open(epoch, _) => Probe::Open(start).commands(Some(epoch_of(epoch)), None),
                 _ => unreachable!("it opens"),
             },
-            Err(probe) => probe.commands(epoch, FINGERPRINT),
+            // The servers stay: N is not looked for (`topology` has those that come and go).
+            Err(probe) => probe.commands(epoch, None),
         }
     }
 
@@ -80,7 +97,7 @@ impl Model {
     fn batch(&self, flight: &Flight) -> Result<Batch, Probe> {
         let op = match flight.op {
             Op::Probe => return Err(Probe::Look),
-            Op::Begin(epoch) => return Err(Probe::Begin(stamp(epoch))),
+            Op::Begin(epoch) => return Err(Probe::Begin(beginning(epoch))),
             Op::Open(_, token) => return Err(Probe::Open(memcached::token(token).get())),
             op => self.shipped(op),
         };
@@ -138,9 +155,10 @@ impl Model {
             true => state.fresh_epoch(),
             false => FIXED_EPOCHS + broker as u8,
         };
-        let next = known.memory.next_probe(NOW, quarantine, Some(start), || Some(stamp(begin())));
+        let next = known.memory.next_probe(NOW, quarantine, Some(start), || Some(beginning(begin())));
         match next {
-            Probe::Begin(stamp) => Some(Op::Begin(crate::state::of_epoch(stamp.epoch))),
+            Probe::Begin(begins) => Some(Op::Begin(crate::state::of_epoch(begins.stamp.epoch))),
+            Probe::Words(_) => unreachable!("the servers stay"),
             Probe::Open(start) => {
                 Some(Op::Open(known.memory.epoch().map(crate::state::of_epoch)?, (start - 1) as Token))
             }
@@ -158,7 +176,7 @@ impl Model {
             let fence = state.fence(crate::state::of_epoch(epoch));
             Ok(fence.map(|fence| memcached::token(fence.token)))
         });
-        let found = Found { clock: None, fence, state: shows(state.memcached.epoch) };
+        let found = found(fence, state.memcached.epoch);
         let mut after = memory.clone();
         after.probed(Probe::Look, &found, &sent, NOW);
         after.phase() != memory.phase()
@@ -289,6 +307,7 @@ impl Model {
             changes: memory.changes(),
             open: flight.open,
             token: flight.token.into(),
+            asks_for: None,
         }
     }
 
@@ -298,7 +317,7 @@ impl Model {
         }
         let Err(probe) = self.batch(flight) else { unreachable!("it is a probe") };
         let sent = self.sent(&state.brokers[broker].memory, flight);
-        let found = probe.evidence(sent.epoch, &self.said(flight), "").expect("memcached answers");
+        let found = probe.evidence(&sent, &self.said(flight), "").expect("memcached answers");
         if let Some(left) = found.clock {
             self.clock_counts(state, broker, left, true);
         }

@@ -169,6 +169,7 @@ impl World {
                 }
             }
             Output::News { shard, news } => self.say(|| format!("broker {broker}, shard {shard}: {news:?}")),
+            Output::Meet { .. } | Output::Change(_) => unreachable!("the list of servers stays"),
             Output::Ready(_) => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use lockbroker_core::command::{Cas, Command, Key, Reply};
 use lockbroker_core::shard::protocol;
-use lockbroker_core::shard::state_item::{Epoch, Generation, Stamp};
+use lockbroker_core::shard::state_item::{Epoch, Generation, Made, Stamp};
 use lockbroker_core::store::ItemState;
 
 use crate::memcached::{Restart, Server, Settings};

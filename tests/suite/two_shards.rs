@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Broker, Event, Memcached, SOON, eventually, once, try_acquire};
+use crate::support::{Broker, Event, Memcached, SOON, eventually, once, run, try_acquire};
 use lockbroker::proto::AcquireResponse;
 use lockbroker::proto::lock_event::Kind;
 use lockbroker::proto::lock_service_client::LockServiceClient;
@@ -45,12 +45,18 @@ async fn a_shard_that_dies_fails_its_own_names_only_and_only_it_is_in_quarantine
     scene.nothing_was_lost(&scene.healthy_locks);
 }
 
+/// The list may have changed, and the one that is away may be the only one that knows (R23).
 #[tokio::test]
-async fn one_shard_that_is_away_at_the_start_keeps_nobody_from_the_other() {
+async fn of_two_new_shards_one_waits_for_the_other_or_is_opened_by_hand() {
     let (healthy, mut away) = (Memcached::start(&[]).await, Memcached::start(&[]).await);
     away.kill();
     let store = format!("{},{}", healthy.store(), away.address());
-    let broker = Broker::start(&["--store", &store, "--default-ttl", "5s", "--max-ttl", "5s"]).await;
+    let flags = ["--store", &store, "--max-ttl", "5s"];
+    let broker = Broker::start_unready(&[&flags[..], &["--default-ttl", "5s"]].concat()).await;
+    broker.logged("grants nothing until another server of the list is reached").await;
+    let opened = run(&[&["shard", "open"], &flags[..]].concat());
+    assert_eq!(opened.status.code(), Some(1), "one is away: {opened:?}");
+    broker.ready().await;
     let mut stub = broker.stub().await;
     let mut granted = 0;
     for index in 0..20 {

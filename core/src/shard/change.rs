@@ -153,7 +153,7 @@ impl<E: Env> Turn<'_, E> {
     /// Returns true if the shard is closed for a change that is not through.
     pub(super) fn awaits_a_change(&self) -> bool {
         let routes = &self.common.routes;
-        self.shard.state.change().is_some_and(|generation| routes.awaits(generation))
+        routes.is_changing() || self.shard.state.change().is_some_and(|generation| routes.awaits(generation))
     }
 }
 

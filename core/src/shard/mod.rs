@@ -144,6 +144,8 @@ pub enum News {
     Closed(Duration),
     /// It grants nothing until a change of the servers is through.
     Moving,
+    /// It grants nothing until another server of the list is reached: the list may have changed.
+    Alone,
     /// It stays closed, since the date by this machine's clock cannot be right.
     WrongDate,
     /// It grants locks.

@@ -93,6 +93,13 @@ impl<E: Env> Turn<'_, E> {
             return StoreError::unavailable(why, Some(IDLE_CHECK)).because(Cause::StoreQuarantined);
         }
         let left = self.shard.state.quarantine_left(self.common.routes.max_ttl(), self.now).unwrap_or_default();
+        if left.is_zero() && !self.may_open() {
+            let why = format!(
+                "memcached {} is new or has lost its memory, and grants nothing until another server of the list is reached",
+                self.shard.address
+            );
+            return StoreError::unavailable(why, Some(IDLE_CHECK)).because(Cause::StoreQuarantined);
+        }
         let (shard, seconds) = (&self.shard.address, left.as_secs_f64().ceil().max(1.0));
         let why = format!("memcached {shard} is new or has lost its memory, and grants nothing for {seconds} s");
         // When that is over the next probe opens the shard.
@@ -256,6 +263,9 @@ impl<E: Env> Turn<'_, E> {
         self.shard.next_countdown = self.now + COUNTDOWN;
         if self.awaits_a_change() {
             return self.tell(News::Moving);
+        }
+        if left.is_zero() && !self.may_open() {
+            return self.tell(News::Alone);
         }
         match first_token(self.env.wall_micros(), 0) {
             Some(_) => self.tell(News::Closed(left)),

@@ -9,6 +9,7 @@ use crate::clock::Moment;
 use crate::store::{ShardAddress, ShardView};
 
 const WRONG_DATE: &str = "this machine's clock is outside the years 2024 to 2037; set it";
+const ALONE: &str = "it has lost its memory, or is new, and waits for another server of the list to be reached";
 const MOVING: &str = "the servers change; `lockbroker shard adopt` completes it";
 
 /// Returns a shard of which nothing is known yet.
@@ -48,6 +49,7 @@ impl Board {
             }
             News::WrongDate => Some(WRONG_DATE.into()),
             News::Moving => Some(MOVING.into()),
+            News::Alone => Some(ALONE.into()),
             News::Connected(_) | News::Closed(_) | News::GrantsLocks => None,
         };
         self.0.send_if_modified(|views| {

@@ -31,6 +31,11 @@ pub(super) fn log(shard: &ShardAddress, news: &News) {
             tracing::warn!(%shard, "memcached grants nothing until the change of the servers is through: `lockbroker shard adopt` \
                                     completes it");
         }
+        News::Alone => tracing::warn!(
+            %shard,
+            "memcached has lost its memory, or is new; it grants nothing until another server of the list is reached, since the list may \
+             have changed meanwhile (`lockbroker shard open` opens it, where you know that it has not)"
+        ),
         News::WrongDate => tracing::error!(
             %shard,
             "memcached stays closed: this machine's clock is outside the years 2024 to 2037; set it"
