@@ -381,7 +381,13 @@ impl Run<'_> {
         let start = start.ok_or_else(|| Trouble::Final(super::opening::WRONG_CLOCK.to_owned()))?;
         for (server, reached) in self.servers.all.iter().zip(reached) {
             let Some(stamp) = server.seen.filter(|_| server.is_next) else { continue };
-            let batch = vec![protocol::open(stamp.epoch, start), protocol::witness()];
+            // What is in force is noted again: one that has lost its memory since it was prepared has no words.
+            let batch = vec![
+                protocol::note_former(self.servers.generation, &self.servers.from),
+                protocol::note_topology(&self.servers.to),
+                protocol::open(stamp.epoch, start),
+                protocol::witness(),
+            ];
             let said = exchange(&mut reached.connection, self.wire, batch).await;
             said.map_err(|why| Trouble::Passing(format!("{}: {why}", server.shard)))?;
         }
@@ -434,6 +440,7 @@ async fn find(
     if from == to {
         return Err("these servers, weights and --max-ttl are in force already".to_owned());
     }
+    // Nobody knows which ttls are in use (R26).
     if to.max_ttl < from.max_ttl {
         return Err(format!(
             "--max-ttl can be raised while brokers run, and not be lowered: {:?} is in force. Stop all brokers, wait for {:?} and the \
