@@ -3,6 +3,7 @@
 
 mod junk;
 mod revocations;
+mod servers;
 
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,7 @@ pub(crate) async fn rage(world: &World, seed: u64, end: Instant) {
         of_links.rage(0),
         of_names.rage(0),
         of_several.rage(0),
+        servers::change(world, StdRng::seed_from_u64(seed.wrapping_mul(31) + 14), end),
     );
 }
 

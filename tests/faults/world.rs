@@ -68,7 +68,9 @@ pub(crate) struct World {
     pub(crate) held: std::sync::Mutex<Vec<Prey>>,
     /// The client and the broker that nothing is done to for now, but to the locks of that client.
     pub(crate) spared: std::sync::Mutex<Option<(usize, usize)>>,
-    /// The memcached that each name lives on.
+    /// The list of servers, as brokers are started with it.
+    pub(crate) servers: std::sync::Mutex<String>,
+    /// The memcached that each name lives on at first.
     pub(crate) store_of: Vec<usize>,
 }
 
@@ -96,8 +98,10 @@ impl World {
             names: Vec::new(),
             held: std::sync::Mutex::default(),
             spared: std::sync::Mutex::default(),
+            servers: std::sync::Mutex::default(),
             store_of: Vec::new(),
         };
+        *world.servers.lock().unwrap() = world.store(&[1; STORES]);
         for broker in 0..BROKERS {
             let started = world.start_broker(broker).await;
             world.brokers.push(Mutex::new(started));
@@ -112,10 +116,15 @@ impl World {
         Arc::new(world)
     }
 
+    /// Returns the list of servers with these weights.
+    pub(crate) fn store(&self, weights: &[u32; STORES]) -> String {
+        let shards = self.forks.iter().zip(weights).map(|(fork, weight)| format!("{}={weight}", fork.address()));
+        format!("memcached://{}", shards.collect::<Vec<_>>().join(","))
+    }
+
     /// Starts a broker on the place of that number, which may have had one before.
     pub(crate) async fn start_broker(&self, number: usize) -> Broker {
-        let shards: Vec<_> = self.forks.iter().map(|fork| fork.address().to_string()).collect();
-        let store = format!("memcached://{}", shards.join(","));
+        let store = self.servers.lock().unwrap().clone();
         let arguments = [
             ["--store", &store],
             ["--default-ttl", "5s"],

@@ -7,7 +7,7 @@ use lockbroker_sim::shrink;
 /// The seeds that run with every change. `scripts/night` runs more of them.
 const SEEDS: u64 = 150;
 /// More of them, for branches that take a coincidence. Many runs name the first seed that reaches one.
-const RARE: &[u64] = &[169, 245, 260, 1103, 1145];
+const RARE: &[u64] = &[245, 1145, 1619];
 
 #[test]
 fn a_seed_is_one_run_and_violates_nothing() {

@@ -1,0 +1,65 @@
+//! Changes the servers' weights, and so where names live: one `lockbroker shard adopt` after another, some of which die and are run
+//! again. Only with `LOCKBROKER_FAULTS_SERVERS=1`: while servers change their names grant nothing, so there are fewer locks.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+use crate::support::lockbroker;
+use crate::world::{STORES, World};
+
+/// The longest time that a change may take with all that happens meanwhile.
+const LONGEST: Duration = Duration::from_secs(180);
+/// The time in which an adopter dies, if it does, in milliseconds.
+const DIES: std::ops::Range<u64> = 20..20_000;
+
+/// Changes the servers again and again until `end`. What has begun is completed.
+pub(super) async fn change(world: &World, mut rng: StdRng, end: Instant) {
+    let (mut changes, mut deaths) = (0, 0);
+    while std::env::var("LOCKBROKER_FAULTS_SERVERS").is_ok() && Instant::now() < end {
+        sleep(Duration::from_millis(rng.random_range(1_000..8_000))).await;
+        let weights: [u32; STORES] = std::array::from_fn(|_| rng.random_range(1..4));
+        let next = world.store(&weights);
+        if next == *world.servers.lock().unwrap() {
+            continue;
+        }
+        let begun = Instant::now();
+        loop {
+            let dies = rng.random_bool(0.3).then(|| Duration::from_millis(rng.random_range(DIES)));
+            deaths += u32::from(dies.is_some());
+            if adopt(&next, dies).await {
+                break;
+            }
+            assert!(begun.elapsed() < LONGEST, "{next} has not been adopted within {LONGEST:?}");
+        }
+        changes += 1;
+        // From now on brokers start with it.
+        *world.servers.lock().unwrap() = next;
+    }
+    if changes > 0 {
+        println!("{changes} changes of the servers, {deaths} of their adopters died");
+    }
+}
+
+/// Runs `adopt`, which may die. Returns true if it says that it has done it.
+async fn adopt(store: &str, dies: Option<Duration>) -> bool {
+    let arguments = ["shard", "adopt", "--max-ttl", "5s", "--allow-unsafe-store", "--store", store];
+    let mut command = Command::from(lockbroker(&arguments));
+    let mut adopter = command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    match timeout(dies.unwrap_or(LONGEST), adopter.wait()).await {
+        Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => true,
+        Ok(_) => {
+            let said = adopter.wait_with_output().await.map(|output| output.stderr).unwrap_or_default();
+            // One that died before had come to its end all the same.
+            String::from_utf8_lossy(&said).contains("in force already")
+        }
+        Err(_) => {
+            adopter.kill().await.unwrap();
+            false
+        }
+    }
+}
