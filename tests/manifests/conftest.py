@@ -36,7 +36,18 @@ VALUES = {
         "listenAddress=[::]",
     ],
     "ipv6": ["memcached.enabled=false", r"store=memcached://[fd00::1]:11211\,[fd00::2]:11212=3"],
-    "stopped": ["replicas=0", "memcached.shards=4", "shardAdopt.enabled=true", "maxTtlSeconds=30"],
+    "changing": [
+        "memcached.shards=4",
+        "memcached.inUse={0,2,3}",
+        "shardAdopt.enabled=true",
+        "shardAdopt.from=lockbroker-memcached-1.lockbroker-memcached.locks.svc:11211",
+        "shardAdopt.dead={10.0.0.5:11211,[fd00::1]:11211}",
+        "extraArgs[0]=--key-prefix=mine:",
+        "extraEnv[0].name=LOCKBROKER_LOG_FORMAT",
+        "extraEnv[0].value=json",
+        "extraEnvFrom[0].secretRef.name=more",
+    ],
+    "stopped": ["replicas=0", "memcached.shards=4", "shardAdopt.enabled=true", "shardAdopt.stopped=true", "maxTtlSeconds=30"],
     "umbrella": [
         "enabled=true",
         "global.imageRegistry=ignored",
@@ -137,7 +148,7 @@ def seconds(duration):
 
 def flags(container):
     """`--flag=value` arguments as a dictionary."""
-    return dict(word.split("=", 1) for word in container["args"] if word.startswith("--"))
+    return dict(word.split("=", 1) for word in container["args"] if word.startswith("--") and "=" in word)
 
 
 @pytest.fixture(scope="session", params=VALUES, ids=str)
@@ -155,3 +166,10 @@ def known_flags():
     """What `lockbroker serve` understands, and the variables that stand for it."""
     text = subprocess.run([BINARY, "serve", "--help"], capture_output=True, text=True, check=True).stdout
     return set(re.findall(r"(?<![\w-])--[a-z-]+", text)), set(re.findall(r"\[env: (LOCKBROKER_\w+)", text))
+
+
+@pytest.fixture(scope="session")
+def adopt_flags():
+    """What `lockbroker shard adopt` understands."""
+    text = subprocess.run([BINARY, "shard", "adopt", "--help"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"(?<![\w-])--[a-z-]+", text))

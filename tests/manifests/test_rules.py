@@ -108,8 +108,10 @@ def test_evictions_never_take_all(chart):
 
 
 def test_selectors_meet_their_pods(chart):
-    labels = [it["spec"]["template"]["metadata"]["labels"] for it in chart if it["kind"] in ("Deployment", "StatefulSet")]
+    labels = [it["spec"]["template"]["metadata"]["labels"] for it in chart if it["kind"] in ("Deployment", "StatefulSet", "Job")]
     for document in chart:
+        if document["metadata"]["name"].endswith("-adopt") and not [it for it in chart if it["kind"] == "Job"]:
+            continue
         selector = document["spec"].get("selector") or document["spec"].get("podSelector") if "spec" in document else None
         if selector:
             selector = selector.get("matchLabels", selector)
@@ -250,23 +252,63 @@ def test_the_sidecar_of_every_kind_and_its_init_containers(kind):
         assert {"name": "LOCKBROKER_SERVER", "value": flags(sidecar)["--listen"]} in app["env"]
 
 
-def test_the_job_that_adopts_is_told_what_the_brokers_will_be_told():
-    values = ["memcached.shards=3", "maxTtlSeconds=20", "imagePullSecrets[0].name=registry"]
-    before = render(*values)
-    during = render(*values, "replicas=0", "shardAdopt.enabled=true")
-    assert find(during, "Deployment", "lockbroker")["spec"]["replicas"] == 0
-    [job] = [it for it in during if it["kind"] == "Job"]
+def adopting(documents):
+    [job] = [it for it in documents if it["kind"] == "Job"]
     [adopt] = pod(job)["containers"]
-    [(_, broker)] = brokers(before)
-    assert adopt["args"][:2] == ["shard", "adopt"]
-    assert flags(adopt) == {name: flags(broker)[name] for name in ("--store", "--max-ttl")}
-    # The NetworkPolicy lets it reach memcached.
-    [rule] = find(during, "NetworkPolicy", "lockbroker-memcached")["spec"]["ingress"]
-    allowed = rule["from"][0]["podSelector"]["matchLabels"]
-    assert allowed.items() <= job["spec"]["template"]["metadata"]["labels"].items()
-    # Another list is another Job, since one cannot be changed.
-    [other] = [it for it in render("memcached.shards=4", "replicas=0", "shardAdopt.enabled=true") if it["kind"] == "Job"]
-    assert other["metadata"]["name"] != job["metadata"]["name"]
+    return job, adopt
+
+
+def test_the_job_that_adopts_is_told_what_the_brokers_will_be_told():
+    values = ["memcached.shards=3", "memcached.inUse={0,2}", "maxTtlSeconds=20"]
+    documents = render(*values, "shardAdopt.enabled=true", "extraArgs={--key-prefix=mine:,--log=debug,--allow-unsafe-store}")
+    job, adopt = adopting(documents)
+    [(_, broker)] = brokers(documents)
+    assert adopt["args"][:2] == ["shard", "adopt"] and "--allow-unsafe-store" in adopt["args"]
+    assert flags(adopt) == {name: flags(broker)[name] for name in ("--store", "--max-ttl", "--key-prefix")}
+    # Before the brokers are given the new list, and before a memcached goes: nothing else of the upgrade has begun.
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-upgrade"
+
+
+def test_the_job_that_adopts_understands_what_it_is_told(adopt_flags):
+    for values in ("changing", "stopped"):
+        _, adopt = adopting(render(*VALUES[values]))
+        assert {it.split("=")[0] for it in adopt["args"][2:]} <= adopt_flags
+        assert ("--stopped" in adopt["args"]) == (values == "stopped")
+    _, adopt = adopting(render(*VALUES["changing"]))
+    assert [it for it in adopt["args"] if it.startswith("--dead")] == ["--dead=10.0.0.5:11211", "--dead=[fd00::1]:11211"]
+    assert flags(adopt)["--from"] == "lockbroker-memcached-1.lockbroker-memcached.locks.svc:11211"
+
+
+def test_the_job_that_adopts_reaches_memcached_and_is_no_broker():
+    documents = render(*VALUES["changing"])
+    job, _ = adopting(documents)
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    [rule] = find(documents, "NetworkPolicy", "lockbroker-memcached")["spec"]["ingress"]
+    assert [it for it in rule["from"] if it["podSelector"]["matchLabels"].items() <= labels.items()]
+    # It needs what brokers need of others, and nobody needs it.
+    policy = find(documents, "NetworkPolicy", "lockbroker-adopt")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items() and policy["ingress"] == []
+    egress = find(documents, "NetworkPolicy", "lockbroker")["spec"]["egress"]
+    assert policy["egress"] == [it for it in egress if it["ports"][0]["port"] != 28553]
+    # Neither the Service nor the PodDisruptionBudget nor the autoscaler takes it for a broker.
+    for document in documents:
+        if document["kind"] in ("Service", "PodDisruptionBudget", "Deployment"):
+            selector = document["spec"]["selector"]
+            assert not selector.get("matchLabels", selector).items() <= labels.items(), document["metadata"]["name"]
+    # The policy stands before: it is no part of the step.
+    assert find(render(), "NetworkPolicy", "lockbroker-adopt")["spec"] == policy
+
+
+def test_pods_of_memcached_run_before_they_are_used_and_after():
+    for in_use, used in (("{0}", [0]), ("{1,3}", [1, 3]), ("null", [0, 1, 2, 3])):
+        documents = render("memcached.shards=4", f"memcached.inUse={in_use}")
+        assert find(documents, "StatefulSet", "lockbroker-memcached")["spec"]["replicas"] == 4
+        [(_, broker)] = brokers(documents)
+        numbers = re.findall(r"lockbroker-memcached-(\d)\.", flags(broker)["--store"])
+        assert [int(it) for it in numbers] == used
+    # What decides which pods there are restarts none that stays.
+    pods = [find(render(*it), "StatefulSet", "lockbroker-memcached")["spec"]["template"] for it in ([], ["memcached.shards=4", "maxTtlSeconds=60"])]
+    assert pods[0] == pods[1]
 
 
 def test_the_chart_brings_the_alerts():
@@ -319,7 +361,7 @@ def test_every_value_goes_where_it_should():
 
 def test_common_labels_reach_everything_and_no_selector():
     documents = render(*VALUES["umbrella"])
-    assert {it["metadata"]["name"].split("-memcached")[0] for it in documents} == {"lockbroker-locks"}
+    assert {re.split("-(memcached|adopt)", it["metadata"]["name"])[0] for it in documents} == {"lockbroker-locks"}
     for document in documents:
         templates = [document["spec"]["template"]] if document["kind"] in WORKLOADS else []
         for it in [document, *templates]:

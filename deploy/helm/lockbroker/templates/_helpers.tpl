@@ -52,8 +52,11 @@ annotations:
 {{- if .Values.memcached.enabled -}}
 {{- $service := printf "%s-memcached" (include "lockbroker.name" .) -}}
 {{- $servers := list -}}
-{{- range $shard := until (int .Values.memcached.shards) -}}
-{{- $servers = append $servers (printf "%s-%d.%s.%s.svc:11211" $service $shard $service $.Release.Namespace) -}}
+{{- range $shard := .Values.memcached.inUse | default (until (int .Values.memcached.shards)) -}}
+{{- if ge (int $shard) (int $.Values.memcached.shards) -}}
+{{- fail (printf "memcached.inUse: there is no pod %d of memcached.shards=%d" (int $shard) (int $.Values.memcached.shards)) -}}
+{{- end -}}
+{{- $servers = append $servers (printf "%s-%d.%s.%s.svc:11211" $service (int $shard) $service $.Release.Namespace) -}}
 {{- end -}}
 memcached://{{ join "," $servers }}
 {{- else -}}
@@ -88,5 +91,34 @@ priorityClassName: {{ . }}
 {{- with .place.podSecurityContext }}
 securityContext:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Egress of those who talk to memcached: DNS, and the servers. */}}
+{{- define "lockbroker.storeEgress" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+{{- if .Values.memcached.enabled }}
+- ports:
+    - port: 11211
+  to:
+    - podSelector:
+        matchLabels:
+          {{- include "lockbroker.selector" (dict "root" . "component" "memcached") | nindent 10 }}
+{{- else }}
+{{- $ports := list }}
+- ports:
+    {{- range regexFindAll ":[0-9]+(=[0-9]+)?(,|$)" .Values.store -1 }}
+    {{- $ports = append $ports (regexFind "[0-9]+" .) }}
+    {{- end }}
+    {{- range $ports | uniq }}
+    - port: {{ . }}
+    {{- end }}
+{{- end }}
+{{- with .Values.networkPolicy.extraEgress }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
