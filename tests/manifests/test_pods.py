@@ -3,6 +3,8 @@
 import pathlib
 import shutil
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pods
 import pytest
@@ -33,6 +35,14 @@ def run_a_lock(container, name, **changes):
     return container.run(pods.LOCKBROKER, *command, **changes)
 
 
+def run_as_job(job):
+    """The exit codes of a Job's pods: another one follows one that has failed, later each time."""
+    for attempt in range(job["spec"]["backoffLimit"] + 1):
+        with pods.Container(pod(job), pod(job)["containers"][0]) as container:
+            yield container.process.wait(timeout=90)
+        time.sleep(5 * 2**attempt)
+
+
 def test_the_chart_starts_without_its_store_and_is_ready_with_it(chart):
     spec = pod(find(chart, "Deployment", "lockbroker"))
     with pods.Container(spec, spec["containers"][0]) as broker:
@@ -46,6 +56,23 @@ def test_the_chart_starts_without_its_store_and_is_ready_with_it(chart):
             assert "token" in answer.stdout, answer.stderr
             # No stream is left, so the drain is over at once.
             assert broker.stop(within=5) == 0
+
+
+def test_the_job_that_adopts_changes_the_shards_while_a_lock_is_held(chart):
+    spec = pod(find(chart, "Deployment", "lockbroker"))
+    changed = render(*VALUES, "maxTtlSeconds=6", "shardAdopt.enabled=true")
+    with memcached(chart), ThreadPoolExecutor() as pool:
+        with pods.Container(spec, spec["containers"][0]) as broker:
+            broker.wait_for("readinessProbe", within=30)
+            held = pool.submit(broker.run, pods.LOCKBROKER, "run", "held", "--", "sleep", "25")
+            assert 0 in run_as_job(find(changed, "Job", "lockbroker-adopt"))
+            assert not held.done() and "token" in run_a_lock(broker, "new").stdout
+            assert held.result().returncode == 0, held.result().stderr
+            assert broker.stop(within=5) == 0
+        # Then Helm gives the brokers what the Job was given.
+        spec = pod(find(changed, "Deployment", "lockbroker"))
+        with pods.Container(spec, spec["containers"][0]) as broker:
+            broker.wait_for("readinessProbe", within=10)
 
 
 def test_the_sidecar_serves_another_user_of_its_group(chart):
