@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{
-    Broker, Memcached, RawSession, SOON, Scrape, acquire, begin, granted, once, queue, release, tool, try_acquire, wait,
+    Broker, Memcached, RawSession, SOON, Scrape, acquire, begin, granted, lockbroker, once, queue, release, tool,
+    try_acquire, wait,
 };
 use lockbroker::proto::lock_event::Kind;
 use tonic::Code;
@@ -46,7 +47,8 @@ fn the_dashboard_shows_what_there_is() {
 #[tokio::test]
 async fn every_alert_is_set_off_by_what_it_is_for() {
     let mut cases = Cases::default();
-    let (slow, hung, full, is_unsafe, draining) = tokio::join!(work(), hang(), fill(), lack_flags(), drain());
+    let (slow, hung, full, is_unsafe, draining, changing) =
+        tokio::join!(work(), hang(), fill(), lack_flags(), drain(), change());
     let (idle, worked, waited_long) = slow;
     cases.silent("all is well", &idle, &worked);
     // The highest that counts as well: Prometheus takes it for anything up to the bucket's bound.
@@ -55,7 +57,7 @@ async fn every_alert_is_set_off_by_what_it_is_for() {
     }
     cases.fires("LockbrokerAbsent", &idle, &Scrape::default());
     cases.fires("LockbrokerLongWaits", &idle, &waited_long);
-    for (alert, (before, after)) in hung.iter().chain([&full, &is_unsafe, &draining]) {
+    for (alert, (before, after)) in hung.iter().chain([&full, &is_unsafe, &draining, &changing]) {
         cases.fires(alert, before, after);
     }
 
@@ -247,6 +249,20 @@ async fn drain() -> Change {
     };
     let (_, after) = tokio::join!(broker.terminate(2 * SOON), drained);
     ("LockbrokerDrainsTooLong", (before, after))
+}
+
+/// A change of the servers that nobody completes.
+async fn change() -> Change {
+    let memcached = Memcached::start(&[]).await;
+    let broker = Broker::on_store(&memcached.store(), &Broker::WATCHED).await;
+    let before = broker.scrape().await;
+    let mut adopter =
+        lockbroker(&["shard", "adopt", "--max-ttl", "16s", "--store", &memcached.store()]).spawn().unwrap();
+    let changing = |scrape: &Scrape| scrape.sum("lockbroker_topology_changing", &[]) == 1.0;
+    let after = broker.scraped("the servers change", changing).await;
+    adopter.kill().unwrap();
+    adopter.wait().unwrap();
+    ("LockbrokerTopologyChanging", (before, after))
 }
 
 /// A file of promtool's unit tests. In each, what was exposed before stands for five minutes, and from then on what was

@@ -330,7 +330,9 @@ impl Shards {
         let mut dead = self.common.routes.change.iter().flat_map(|change| &change.dead);
         let is_silent = |shard: &usize| self.shards[*shard].heard_at.is_none_or(|heard| now >= heard + SILENT);
         let ready = next.filter(|next| next.members.iter().all(is_ready) && dead.all(is_silent));
-        let ready = ready.map(|next| next.fingerprint);
+        // Who has no change before it stays with what it has, which may be the list that is to come.
+        let present = Some(self.common.routes.present.fingerprint).filter(|_| !self.common.routes.is_changing());
+        let ready = ready.map(|next| next.fingerprint).or(present);
         for shard in &mut self.shards {
             if let Some(presence) = &mut shard.presence
                 && presence.follows(ready, env)

@@ -262,6 +262,7 @@ impl<E: Env> Turn<'_, E> {
         }
         self.shard.next_countdown = self.now + COUNTDOWN;
         if self.awaits_a_change() {
+            self.shard.next_countdown = self.now + 6 * COUNTDOWN;
             return self.tell(News::Moving);
         }
         if left.is_zero() && !self.may_open() {

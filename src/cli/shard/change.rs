@@ -17,8 +17,12 @@ pub(super) async fn run(
         // Who watches may have gone; the change goes on.
         output::print(&format!("{}\n", plain(&line(&progress))));
     });
-    let generation = changed.await.map_err(|why| anyhow::anyhow!(plain(&why)))?;
-    Ok(output::print(&format!("done: generation {generation} is in force; start brokers with this list from now on\n")))
+    Ok(output::print(&match changed.await.map_err(|why| anyhow::anyhow!(plain(&why)))? {
+        Some(generation) => {
+            format!("done: generation {generation} is in force; start brokers with this list from now on\n")
+        }
+        None => "these servers, weights and --max-ttl are in force already\n".to_owned(),
+    }))
 }
 
 /// Says how far the change has come.

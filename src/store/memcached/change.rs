@@ -24,13 +24,17 @@ use crate::lock::FencingToken;
 const PAUSE: Duration = Duration::from_millis(250);
 /// The time after which a change that gets no further is given up; it can be run again.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The age in seconds that the note of a broker that runs does not reach.
+const RENEWED: u32 = 7;
+/// The time for which the list in force may not be noted yet: a broker that has just started does so.
+const NOTED_SOON: Duration = Duration::from_secs(10);
 /// The time for which a server that is said to be dead must not have answered.
 const SILENT: Duration = Duration::from_secs(5);
 /// The interval at which the time until the servers grant locks is told.
 const TOLD: Duration = Duration::from_secs(5);
 
 /// A step of a change, for the person who watches it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// So many of all servers have been prepared.
     Prepared(usize, usize),
@@ -71,8 +75,7 @@ struct Server {
     token: Option<FencingToken>,
 }
 
-/// Changes the servers from those that are in force to those of the settings, and tells of each step. Returns the generation that is in
-/// force then. `from` is a server that is in force, if none of the settings is. `dead` are servers in force that are gone for good:
+/// Changes the servers from those that are in force to those of the settings, and tells of each step. Returns the generation that is in force then; none if they were in force before. `from` is a server that is in force, if none of the settings is. `dead` are servers in force that are gone for good:
 /// nothing answers there any more, neither here nor to a broker (R27).
 ///
 /// # Errors
@@ -85,27 +88,27 @@ pub async fn change(
     from: Option<&ShardAddress>,
     dead: &[ShardAddress],
     mut tell: impl FnMut(Progress),
-) -> Result<Generation, String> {
+) -> Result<Option<Generation>, String> {
     let wire = &Wire::new(&settings.key_prefix);
-    let servers = find(settings, from, dead, wire).await?;
-    let mut run = Run { settings, wire, servers, since: Moment::now(), copied: None };
+    let Some(servers) = find_in_time(settings, from, dead, wire).await? else { return Ok(None) };
+    let mut run = Run { settings, wire, servers, since: Moment::now(), copied: None, is_ready: false };
     run.check_dead().await?;
     run.check_new_servers().await?;
-    let (mut told, mut moved_at) = (None, Moment::now());
+    let (mut told, mut moved_at) = (Vec::new(), Moment::now());
     loop {
         let step = run.round().await;
-        if let Ok(Step::Through) = step {
-            return Ok(run.servers.generation);
-        }
         let (progress, why) = match step {
-            Ok(Step::On(progress)) => (Some(progress), None),
-            Ok(Step::Waits(progress, why)) => (Some(progress), why),
-            Ok(Step::Through) | Err(Trouble::Passing(_)) => (None, step.err().map(Trouble::into_text)),
+            Ok(Step::Through) => return Ok(Some(run.servers.generation)),
+            Ok(Step::On(progress)) => (progress, None),
+            Ok(Step::Waits(progress, why)) => (progress, why),
+            Err(Trouble::Passing(why)) => (Vec::new(), Some(why)),
             Err(Trouble::Final(why)) => return Err(why),
         };
-        if let Some(progress) = progress.filter(|progress| told.as_ref() != Some(progress)) {
-            tell(progress.clone());
-            (told, moved_at) = (Some(progress), Moment::now());
+        for step in progress {
+            if !told.contains(&step) {
+                tell(step);
+                (told, moved_at) = (told.into_iter().chain([step]).collect(), Moment::now());
+            }
         }
         if let Some(why) = why.filter(|_| Moment::now().since(moved_at) > PATIENCE) {
             return Err(format!("{why}. Nothing is lost: run the same command again"));
@@ -117,9 +120,9 @@ pub async fn change(
 /// The outcome of a round.
 enum Step {
     /// It has done something.
-    On(Progress),
+    On(Vec<Progress>),
     /// It waits, for this if it is somebody else's doing.
-    Waits(Progress, Option<String>),
+    Waits(Vec<Progress>, Option<String>),
     /// The change is through.
     Through,
 }
@@ -147,6 +150,8 @@ struct Run<'a> {
     since: Moment,
     /// What was copied since.
     copied: Option<Copied>,
+    /// True once every broker could follow.
+    is_ready: bool,
 }
 
 impl Run<'_> {
@@ -203,7 +208,7 @@ impl Run<'_> {
         let done = |server: &&Server| server.seen.is_some() || server.is_present && server.prepared.is_some();
         let prepared = self.servers.all.iter().filter(done).count();
         if prepared < all {
-            return Ok(Step::Waits(Progress::Prepared(prepared, all), Some(self.unprepared(&reached))));
+            return Ok(Step::Waits(vec![Progress::Prepared(prepared, all)], Some(self.unprepared(&reached))));
         }
         let left = self.servers.all.iter().filter(|server| server.seen.is_none()).count();
         if left > 0 {
@@ -214,7 +219,7 @@ impl Run<'_> {
             None => {
                 let copied = copy::copy(&self.servers.copies(), &reached, wire).await.map_err(Trouble::Passing)?;
                 self.copied = Some(copied);
-                return Ok(Step::On(Progress::Copied(copied.all, copied.lingering)));
+                return Ok(Step::On(vec![Progress::Copied(copied.all, copied.lingering)]));
             }
         };
         debug_assert!(copied.all >= copied.lingering, "these are among those");
@@ -224,7 +229,7 @@ impl Run<'_> {
             // Told at the beginning, and when a multiple of the interval is left.
             let seconds = left.as_secs() + 1;
             let seconds = seconds.next_multiple_of(TOLD.as_secs()).min(wait.as_secs());
-            return Ok(Step::Waits(Progress::Opens(Duration::from_secs(seconds)), None));
+            return Ok(Step::Waits(vec![Progress::Opens(Duration::from_secs(seconds))], None));
         }
         self.open(&mut reached).await
     }
@@ -271,7 +276,7 @@ impl Run<'_> {
     /// Notes the change on every server that is to be flipped, and gives S to those that are new (R22).
     async fn prepare(&mut self, reached: &mut [Reached]) -> Result<(), Trouble> {
         let (generation, begun) = (self.servers.generation, self.has_begun());
-        let to = self.servers.to.fingerprint();
+        let (from, to) = (copy::Homes::of(&self.servers.from), self.servers.to.fingerprint());
         for (at, reached) in reached.iter_mut().enumerate() {
             let server = &self.servers.all[at];
             if server.seen.is_some() || server.prepared.is_some() {
@@ -287,10 +292,16 @@ impl Run<'_> {
                 }
                 // One that was in a list before, and is of no use to anybody now.
                 StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } if !server.is_present => {
-                    copy::clear(reached, self.wire).await.map_err(Trouble::Passing)?;
+                    copy::clear(reached, self.wire, |_| false).await.map_err(Trouble::Passing)?;
                     batch.push(protocol::flip(stamp, fresh(generation)));
                 }
-                _ => {}
+                // What an earlier change has left there would be in the way of what comes back.
+                StateItem::Shows { .. } | StateItem::Flipped { .. } => {
+                    let own = server.shard.to_string();
+                    let is_home = |name: &_| from.home(name) == own;
+                    copy::clear(reached, self.wire, is_home).await.map_err(Trouble::Passing)?;
+                }
+                StateItem::Missing | StateItem::Unusable { .. } => {}
             }
             if let StateItem::Shows { stamp, .. } = reached.state {
                 batch.push(protocol::highest_token(stamp.epoch));
@@ -332,18 +343,22 @@ impl Run<'_> {
         let present = self.servers.all.iter().filter(|server| server.is_present).count();
         if !self.has_begun() {
             let (ready, brokers) = self.brokers().await?;
-            let late: Vec<String> = brokers
-                .iter()
-                .filter(|broker| broker.ready != Some(self.servers.to.fingerprint()))
-                .map(ToString::to_string)
-                .collect();
+            let all = self.servers.all.len();
+            let progress = vec![Progress::Prepared(all, all), Progress::Ready(ready, brokers.len())];
+            let is_late = |broker: &&SeenBroker| broker.ready != Some(self.servers.to.fingerprint());
+            let late: Vec<String> = brokers.iter().filter(is_late).map(ToString::to_string).collect();
             if !late.is_empty() {
                 let why = format!(
                     "these brokers cannot follow: they are of an older version, do not reach every server of the new list, or still \
                      reach one that is said to be dead: {}",
                     late.join("; ")
                 );
-                return Ok(Step::Waits(Progress::Ready(ready, brokers.len()), Some(why)));
+                return Ok(Step::Waits(progress, Some(why)));
+            }
+            self.check_keys(reached).await?;
+            if !self.is_ready {
+                self.is_ready = true;
+                return Ok(Step::On(progress));
             }
         }
         for (at, reached) in reached.iter_mut().enumerate() {
@@ -355,7 +370,17 @@ impl Run<'_> {
                 .await
                 .map_err(|why| Trouble::Passing(format!("{}: {why}", server.shard)))?;
         }
-        Ok(Step::On(Progress::Flipped(present - left.min(present), present)))
+        Ok(Step::On(vec![Progress::Flipped(present - left.min(present), present)]))
+    }
+
+    /// Sees to it that the servers in force show their keys: what cannot be copied would be lost.
+    async fn check_keys(&self, reached: &[Reached]) -> Result<(), Trouble> {
+        for (_, reached) in self.servers.all.iter().zip(reached).filter(|(server, _)| server.is_present) {
+            copy::check(reached, self.wire).await.map_err(|why| {
+                Trouble::Final(format!("{why}. Nothing has changed. Or stop all brokers, and use --stopped"))
+            })?;
+        }
+        Ok(())
     }
 
     /// Returns the brokers that have noted themselves at the servers that are in force, each once, and how many can follow.
@@ -367,7 +392,9 @@ impl Run<'_> {
             let Survey { brokers, .. } = survey.map_err(|unread| Trouble::Passing(format!("{shard}: {unread}")))?;
             seen.extend(brokers);
         }
-        let brokers = presence::latest(seen.into_iter());
+        let mut brokers = presence::latest(seen.into_iter());
+        // One that cannot follow and has not renewed its note has gone, or sleeps. No lock is granted twice for that.
+        brokers.retain(|broker| broker.ready.is_some() || broker.seconds_ago <= RENEWED);
         let to = self.servers.to.fingerprint();
         let ready = brokers.iter().filter(|broker| broker.ready == Some(to)).count();
         Ok((ready, brokers))
@@ -379,6 +406,7 @@ impl Run<'_> {
             self.servers.all.iter().filter_map(|server| server.token).map(FencingToken::get).max().unwrap_or(0);
         let start = first_token(wall_micros(), highest);
         let start = start.ok_or_else(|| Trouble::Final(super::opening::WRONG_CLOCK.to_owned()))?;
+        let to = copy::Homes::of(&self.servers.to);
         for (server, reached) in self.servers.all.iter().zip(reached) {
             let Some(stamp) = server.seen.filter(|_| server.is_next) else { continue };
             // What is in force is noted again: one that has lost its memory since it was prepared has no words.
@@ -390,6 +418,11 @@ impl Run<'_> {
             ];
             let said = exchange(&mut reached.connection, self.wire, batch).await;
             said.map_err(|why| Trouble::Passing(format!("{}: {why}", server.shard)))?;
+            // For lists: what was copied elsewhere is of no use here. The next change does that too.
+            let own = server.shard.to_string();
+            if let Err(why) = copy::clear(reached, self.wire, |name| to.home(name) == own).await {
+                tracing::debug!(shard = %server.shard, "locks that have moved are still there: {why}");
+            }
         }
         Ok(Step::Through)
     }
@@ -407,13 +440,29 @@ impl Servers {
     }
 }
 
+/// Does the same as [`find`], and waits for a moment where the list in force is not noted yet. Returns none if there is nothing to change.
+async fn find_in_time(
+    settings: &MemcachedSettings,
+    from: Option<&ShardAddress>,
+    dead: &[ShardAddress],
+    wire: &Wire,
+) -> Result<Option<Servers>, String> {
+    let begun = Moment::now();
+    loop {
+        match find(settings, from, dead, wire).await {
+            Err(why) if why == NOT_NOTED && Moment::now().since(begun) < NOTED_SOON => sleep(PAUSE).await,
+            found => return found,
+        }
+    }
+}
+
 /// Finds out what is in force, and which servers the change concerns.
 async fn find(
     settings: &MemcachedSettings,
     from: Option<&ShardAddress>,
     dead: &[ShardAddress],
     wire: &Wire,
-) -> Result<Servers, String> {
+) -> Result<Option<Servers>, String> {
     let to = settings.topology();
     let mut shards = settings.shards.clone();
     let named = from.filter(|from| shards.iter().all(|shard| shard.to_string() != from.to_string()));
@@ -438,7 +487,7 @@ async fn find(
     }
     let (from, generation) = in_force(&to, &mut surveys, wire).await?;
     if from == to {
-        return Err("these servers, weights and --max-ttl are in force already".to_owned());
+        return Ok(None);
     }
     // Nobody knows which ttls are in use (R26).
     if to.max_ttl < from.max_ttl {
@@ -467,7 +516,7 @@ async fn find(
         let (is_present, is_next) = (is_in(&from, &member.address), is_in(&to, &member.address));
         all.push(Server { shard, is_present, is_next, prepared: None, seen: None, token: None });
     }
-    Ok(Servers { from, to, generation, all, dead })
+    Ok(Some(Servers { from, to, generation, all, dead }))
 }
 
 /// Returns the topology that is in force, or was before a change that is to be completed, and the generation that is to come.
@@ -481,38 +530,47 @@ async fn in_force(
         StateItem::Shows { stamp, fingerprint, .. } => Some((fingerprint, stamp.generation)),
         _ => None,
     };
-    let pending = surveys.iter().filter_map(|(_, survey)| shown(survey));
-    let pending =
-        pending.filter(|(fingerprint, _)| *fingerprint == to_fingerprint).map(|(_, generation)| generation).max();
+    let is_open = |survey: &Survey, of| survey.token.is_some() && shown(survey).is_some_and(|(shown, _)| shown == of);
+    let all = surveys.iter().filter_map(|(_, survey)| shown(survey));
+    let pending = all.filter(|(fingerprint, _)| *fingerprint == to_fingerprint).map(|(_, generation)| generation).max();
     if let Some(generation) = pending {
-        for (_, survey) in surveys.iter_mut() {
+        let other = surveys.iter().find(|(_, survey)| survey.token.is_some() && !is_open(survey, to_fingerprint));
+        // From the first that is open on, brokers see to the rest.
+        let is_through = surveys.iter().any(|(_, survey)| is_open(survey, to_fingerprint));
+        if let (true, Some((other, _))) = (is_through, other) {
+            return Err(format!(
+                "brokers with the new list grant locks at its servers, beside those with another list at {other}: stop them first"
+            ));
+        }
+        for (_, survey) in surveys.iter_mut().filter(|_| !is_through) {
             let said =
                 exchange(&mut survey.reached.connection, wire, vec![protocol::look_for_former(generation)]).await?;
             if let Some(former) = said.first().and_then(protocol::read_former) {
-                // From the first that is open on, brokers see to the rest.
-                let is_through = surveys.iter().any(|(_, survey)| {
-                    survey.token.is_some()
-                        && shown(survey).is_some_and(|(fingerprint, _)| fingerprint == to_fingerprint)
-                });
-                return if is_through { Ok((to.clone(), generation)) } else { Ok((former, generation)) };
+                return Ok((former, generation));
             }
         }
-        // Nobody has come from elsewhere.
+        // It is in force, or nobody has come from elsewhere.
         return Ok((to.clone(), generation));
     }
     let words = surveys.iter().filter_map(|(_, survey)| Some((shown(survey)?.1, survey.topology.clone()?)));
     let Some((generation, from)) = words.max_by_key(|(generation, _)| *generation) else {
         let any = surveys.iter().any(|(_, survey)| shown(survey).is_some());
-        return Err(match any {
-            true => "the list that is in force is not noted at the servers: start a broker with it, which notes it, and try again".to_owned(),
-            false => "no broker has used these servers. If locks are kept elsewhere now, name one of the servers that keep them \
-                      (--from HOST:PORT). If not, there is nothing to adopt: start the brokers"
-                .to_owned(),
-        });
+        return Err(if any { NOT_NOTED.to_owned() } else { UNUSED.to_owned() });
     };
+    if !surveys.iter().any(|(_, survey)| is_open(survey, from.fingerprint())) {
+        return Err(format!(
+            "none of these servers grants locks by the list in force, `{from}`: complete the change to that list first, by the same \
+             command with it; or wait until its quarantine is over"
+        ));
+    }
     let next = generation.next().ok_or_else(|| super::opening::LAST_GENERATION.to_owned())?;
     Ok((from, next))
 }
+
+const NOT_NOTED: &str =
+    "the list that is in force is not noted at the servers: start a broker with it, which notes it, and try again";
+const UNUSED: &str = "no broker has used these servers. If locks are kept elsewhere now, name one of the servers that keep them (--from \
+                      HOST:PORT). If not, there is nothing to adopt: start the brokers";
 
 /// Returns a stamp that nobody has used before.
 fn fresh(generation: Generation) -> Stamp {

@@ -64,9 +64,39 @@ pub(super) async fn copy(copies: &Copies<'_>, servers: &[Reached], wire: &Wire) 
     Ok(copied)
 }
 
-/// Deletes the locks of a server that keeps none: they would be in the way of those that come.
-pub(super) async fn clear(server: &mut Reached, wire: &Wire) -> Result<(), String> {
-    let (found, _) = dump(server, wire).await?;
+/// A topology, as it places names.
+pub(super) struct Homes<'a> {
+    placement: Placement,
+    topology: &'a Topology,
+}
+
+impl Homes<'_> {
+    pub(super) fn of(topology: &Topology) -> Homes<'_> {
+        Homes { placement: Placement::new(&topology.members), topology }
+    }
+
+    /// Returns the address of the server that keeps a name.
+    pub(super) fn home(&self, name: &LockName) -> &str {
+        &self.topology.members[self.placement.shard_of(name)].address
+    }
+}
+
+/// Sees to it that a server shows its keys.
+///
+/// # Errors
+/// Says why it does not.
+pub(super) async fn check(server: &Reached, wire: &Wire) -> Result<(), String> {
+    // No name is as long.
+    let pattern = Pattern::new(&wire.locks(), &wire.permits(), &"-".repeat(1_000));
+    let shown = dump_locks(server.address, &pattern, |_| ()).await;
+    shown.map(drop).map_err(|error| format!("memcached {}: {error}", server.shard))
+}
+
+/// Deletes the locks of a server that are kept elsewhere, and have been left there by an earlier change: they would be in the way of those
+/// that come. `keeps` says which are kept there.
+pub(super) async fn clear(server: &mut Reached, wire: &Wire, keeps: impl Fn(&LockName) -> bool) -> Result<(), String> {
+    let (mut found, _) = dump(server, wire).await?;
+    found.retain(|found| !keeps(&found.item.name));
     for items in found.chunks(AT_ONCE) {
         let remove = |found: &Found| Some(protocol::remove(&found.item, ItemState::of_number(found.number)?));
         exchange(&mut server.connection, wire, items.iter().filter_map(remove).collect()).await?;

@@ -54,8 +54,9 @@ async fn adopt(store: &str, dies: Option<Duration>) -> bool {
         Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => true,
         Ok(_) => {
             let said = adopter.wait_with_output().await.map(|output| output.stderr).unwrap_or_default();
-            // One that died before had come to its end all the same.
-            String::from_utf8_lossy(&said).contains("in force already")
+            println!("{}", String::from_utf8_lossy(&said).trim_end());
+            sleep(Duration::from_secs(1)).await;
+            false
         }
         Err(_) => {
             adopter.kill().await.unwrap();
