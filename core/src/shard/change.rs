@@ -20,6 +20,8 @@ use crate::Time;
 use crate::lock::LockName;
 use crate::rules::Rule;
 
+/// The interval at which a server is asked for the next topology in words.
+const WORDS: Duration = Duration::from_secs(1);
 /// The time for which a server that is said to be dead has not been reached.
 const SILENT: Duration = Duration::from_secs(5);
 
@@ -181,7 +183,7 @@ impl Shards {
         if let Some((topology, dead)) = words {
             self.learn(topology, &dead, env);
         }
-        self.ask_for_words(shard);
+        self.ask_for_words(shard, env.now());
         self.sort_out(env);
     }
 
@@ -199,10 +201,14 @@ impl Shards {
     }
 
     /// Asks a server that tells of a change for its topology in words, if nobody has told yet.
-    fn ask_for_words(&mut self, shard: usize) {
+    fn ask_for_words(&mut self, shard: usize, now: Time) {
         let Some(Change { to, plan: None, .. }) = &self.common.routes.change else { return };
-        let tells = self.shards[shard].state.announced() == Some(*to);
-        self.shards[shard].asks_for_words = tells.then_some(*to);
+        let shard = &mut self.shards[shard];
+        // It is looked at in between.
+        if shard.state.announced() == Some(*to) && now >= shard.next_words {
+            (shard.asks_for_words, shard.next_words) = (Some(*to), now + WORDS);
+            shard.next_check = now;
+        }
     }
 
     /// Takes the next topology, and meets those of its servers that are new.

@@ -70,6 +70,7 @@ pub(crate) struct Shard {
     pub(crate) is_retired: bool,
     /// The topology that it is to show in words.
     pub(crate) asks_for_words: Option<Announced>,
+    pub(crate) next_words: Time,
     /// The topology that it has shown, and the addresses of servers that are dead.
     pub(crate) words: Option<(Topology, Vec<Arc<str>>)>,
     /// When it has answered last.
@@ -119,6 +120,7 @@ impl Shard {
             next_note: now,
             is_retired: false,
             asks_for_words: None,
+            next_words: now,
             words: None,
             heard_at: None,
             comparing: None,
