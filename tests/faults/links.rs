@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -25,13 +26,15 @@ pub(crate) struct Site {
 pub(crate) struct Signposts {
     sites: Mutex<Vec<Site>>,
     connections: Mutex<Vec<Vec<(Instant, usize)>>>,
+    /// The process of an operator, whose links no nemesis is after.
+    operator: AtomicU32,
 }
 
 impl Signposts {
     pub(crate) fn new(brokers: usize, clients: usize) -> Self {
         let nowhere = Site { address: ([127, 0, 0, 1], 1).into(), pid: 0, in_rotation: true, holds_on: false };
         let connections = Mutex::new(vec![Vec::new(); clients]);
-        Self { sites: Mutex::new(vec![nowhere; brokers]), connections }
+        Self { sites: Mutex::new(vec![nowhere; brokers]), connections, operator: AtomicU32::new(0) }
     }
 
     pub(crate) fn change(&self, broker: usize, change: impl FnOnce(&mut Site)) {
@@ -65,6 +68,16 @@ impl Signposts {
         self.connections.lock().unwrap().clone()
     }
 
+    /// Lets a process through to every memcached.
+    pub(crate) fn let_through(&self, operator: u32) {
+        self.operator.store(operator, Ordering::Relaxed);
+    }
+
+    fn is_operators(&self, from: SocketAddr) -> bool {
+        let operator = self.operator.load(Ordering::Relaxed);
+        inode(from).is_some_and(|inode| operator > 0 && has_open(operator, &format!("socket:[{inode}]")))
+    }
+
     fn whose_connection(&self, from: SocketAddr) -> Option<usize> {
         let pids: Vec<u32> = self.sites.lock().unwrap().iter().map(|site| site.pid).collect();
         let socket = format!("socket:[{}]", inode(from)?);
@@ -87,7 +100,11 @@ pub(crate) async fn to_store(signposts: &Arc<Signposts>, store: SocketAddr, brok
     }
     let addresses: Vec<_> = links.iter().map(Proxy::address).collect();
     let signposts = Arc::clone(signposts);
-    let fork = Proxy::leading(move |from| Some(addresses[signposts.whose_connection(from)?])).await;
+    let lead = move |from| match signposts.whose_connection(from) {
+        Some(broker) => Some(addresses[broker]),
+        None => signposts.is_operators(from).then_some(store),
+    };
+    let fork = Proxy::leading(lead).await;
     (fork, links)
 }
 

@@ -535,6 +535,61 @@ mod tests {
         assert_eq!((state.highest_token(), state.highest_ever()), (0, 9));
     }
 
+    fn next(stamp: Stamp) -> Stamp {
+        Stamp { generation: stamp.generation.next().unwrap(), ..fresh() }
+    }
+
+    fn notice(stamp: Stamp, fingerprint: u64) -> Option<Notice> {
+        Some(Notice { generation: stamp.generation, fingerprint: Some(fingerprint) })
+    }
+
+    /// Whose a flipped server is stands in N: it is asked for, and until then the server is of no use.
+    #[test]
+    fn a_flipped_server_is_ours_once_n_shows_the_topology_that_is_expected() {
+        let (before, after) = (fresh(), next(fresh()));
+        let mut state = open(before);
+        assert_eq!(state.asks_for(), Some(after.generation), "so a change is heard of");
+        state.expect(8);
+        let flipped = StateItem::Flipped { stamp: after, made_for: OURS };
+        assert!(!state.read(flipped, None));
+        assert_eq!((state.phase(), state.asks_for()), (Phase::Unread, Some(after.generation)));
+        assert!(!state.read(flipped, notice(after, 8)));
+        assert_eq!((state.phase(), state.ours()), (Phase::Found { stamp: after }, 8));
+        assert_eq!(state.change(), Some(after.generation), "a change has made it");
+        assert!(state.read(flipped, None), "it is known now");
+        assert!(!state.read(shows(fresh()), None), "there is no way back");
+        assert_eq!(state.phase(), Phase::Foreign { fingerprint: OURS });
+    }
+
+    #[test]
+    fn only_who_had_the_topology_before_follows_to_the_next_one() {
+        let after = next(fresh());
+        for (made_for, follows) in [(OURS, true), (9, false)] {
+            let mut state = EpochState::new(OURS);
+            state.read(StateItem::Flipped { stamp: after, made_for }, None);
+            state.read(StateItem::Flipped { stamp: after, made_for }, notice(after, 8));
+            assert_eq!(state.phase(), Phase::Foreign { fingerprint: 8 });
+            assert_eq!(state.announced().is_some(), follows, "made for {made_for}");
+        }
+        let mut state = open(fresh());
+        let to = Announced { generation: after.generation, fingerprint: 8 };
+        let stamp = state.stamp().unwrap();
+        assert!(state.read(shows(stamp), notice(after, 8)), "the server is as it was");
+        assert_eq!(state.announced(), Some(to));
+    }
+
+    #[test]
+    fn a_flipped_server_without_its_note_is_of_no_use_to_anybody() {
+        let after = next(fresh());
+        let mut state = open(fresh());
+        let nothing = Some(Notice { generation: after.generation, fingerprint: None });
+        for _ in 0..2 {
+            state.read(StateItem::Flipped { stamp: after, made_for: OURS }, nothing);
+            let why = Unusable::Moved { generation: after.generation };
+            assert_eq!((state.phase(), state.asks_for()), (Phase::Unusable { why }, Some(after.generation)));
+        }
+    }
+
     #[test]
     fn somebody_elses_shard_is_never_used() {
         let mut state = EpochState::new(OURS);
