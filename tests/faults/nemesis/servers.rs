@@ -48,8 +48,12 @@ pub(super) async fn change(world: &World, mut rng: StdRng, end: Instant) {
 /// Runs `adopt`, which may die. Returns true if it says that it has done it.
 async fn adopt(world: &World, store: &str, dies: Option<Duration>) -> bool {
     let arguments = ["shard", "adopt", "--max-ttl", "5s", "--allow-unsafe-store", "--store", store];
-    let mut command = Command::from(lockbroker(&arguments));
-    let mut adopter = command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let lockbroker = lockbroker(&arguments);
+    // The shell becomes the adopter when the proxies know of it.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "sleep 0.1; exec \"$@\"", "sh"]).arg(lockbroker.get_program()).args(lockbroker.get_args());
+    let shell = shell.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut adopter = shell.spawn().unwrap();
     world.signposts.let_through(adopter.id().unwrap_or(0));
     match timeout(dies.unwrap_or(LONGEST), adopter.wait()).await {
         Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => true,
