@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use lockbroker_client::{Client, Error, Guard, NotAcquired, Outcome, Reason};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::support::{Broker, Memcached, SOON, eventually, lockbroker, run};
+use crate::support::{Broker, Memcached, Proxy, SOON, eventually, lockbroker, run};
 
 const TTL: Duration = Duration::from_secs(5);
 /// Longer than a test.
@@ -112,15 +112,77 @@ fn store(servers: &[&Memcached]) -> String {
 
 #[tokio::test]
 async fn servers_come_and_go_and_no_lock_is_lost() {
-    let [a, b, c] = [Memcached::start(&[]).await, Memcached::start(&[]).await, Memcached::start(&[]).await];
+    let [mut a, b, c] = [Memcached::start(&[]).await, Memcached::start(&[]).await, Memcached::start(&[]).await];
     let mut world = World::on(&a.store()).await;
     world.change(&store(&[&a, &b, &c]), &[]).await;
     world.change(&store(&[&b, &c]), &[]).await;
     world.change(&format!("{}=3,{}", b.store(), c.address()), &[]).await;
-    // One that was in the list before is in it again, with what it has kept in its memory.
+    // One that was in the list before has locks that others have had since.
+    let refused = adopt(&store(&[&a, &c]), &[]).await;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("restart it, so that it is empty"), "{refused:?}");
+    a.restart().await;
     world.change(&store(&[&a, &c]), &[]).await;
     world.change(&store(&[&a, &c]), &["--max-ttl", "8s"]).await;
     world.ends_well().await;
+}
+
+#[tokio::test]
+async fn one_memcached_under_two_names_is_refused() {
+    let server = Memcached::start(&[]).await;
+    let world = World::on(&server.store()).await;
+    let proxy = Proxy::start(server.address()).await;
+    let renamed = [format!("memcached://{}", proxy.address()), format!("{},{}", server.store(), proxy.address())];
+    for store in renamed {
+        let refused = adopt(&store, &[]).await;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("the same memcached"), "{refused:?}");
+    }
+    world.ends_well().await;
+}
+
+/// What is noted as dead only when a change is run again is heard of all the same.
+#[tokio::test]
+async fn a_server_that_dies_for_good_in_a_change_is_left_behind() {
+    let [a, mut b, c] = [Memcached::start(&[]).await, Memcached::start(&[]).await, Memcached::start(&[]).await];
+    let world = World::on(&store(&[&a, &b])).await;
+    let next = store(&[&a, &c]);
+    let adopter = tokio::spawn({
+        let next = next.clone();
+        async move { adopt(&next, &[]).await }
+    });
+    world.brokers[0].logged("the servers are to change").await;
+    adopter.abort();
+    b.kill();
+    let adopted = adopt(&next, &["--dead", &b.address().to_string()]).await;
+    assert!(adopted.status.success(), "{adopted:?}");
+    let names: Vec<_> = (0..40).map(|name| format!("after {name}")).collect();
+    let client = &world.newcomer;
+    eventually(SOON, "all names are granted", async || {
+        join_all(names.iter().map(async |name| client.acquire(name).await)).await.iter().all(Result::is_ok)
+    })
+    .await;
+}
+
+/// A broker that is started with the new list before the change has begun opens a new server by itself. Nobody follows to that.
+#[tokio::test]
+async fn a_broker_with_a_list_of_others_draws_nobody_along() {
+    let [a, mut b] = [Memcached::start(&[]).await, Memcached::start(&[]).await];
+    let mut world = World::on(&a.store()).await;
+    let early = Broker::start_unready(&["--store", &b.store(), "--max-ttl", "5s", "--default-ttl", "5s"]).await;
+    let adopter = tokio::spawn({
+        let (next, from) = (b.store(), a.address().to_string());
+        async move { adopt(&next, &["--from", &from]).await }
+    });
+    world.brokers[0].logged("the servers are to change").await;
+    b.restart().await;
+    early.ready().await;
+    let adopted = adopter.await.unwrap();
+    // Whatever comes of the change, nobody has moved to what the early one has opened.
+    for guard in &world.held {
+        guard.check().unwrap_or_else(|lost| panic!("{}: {lost}, {adopted:?}", guard.name()));
+    }
+    assert_eq!(world.rivals.iter().filter(|rival| rival.is_finished()).count(), 0, "{adopted:?}");
+    world.held.clear();
 }
 
 #[tokio::test]

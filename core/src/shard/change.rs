@@ -10,11 +10,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::epoch::{Announced, Phase};
 use super::placement::Placement;
 use super::proof::Beginning;
 use super::server::Shard;
-use super::state_item::{Epoch, Generation, Made, Stamp};
+use super::state_item::{Epoch, FINGERPRINTS, Generation, Made, Stamp};
 use super::{ChangeNews, Env, Output, Shards, Topology, Turn};
 use crate::Time;
 use crate::lock::LockName;
@@ -24,6 +26,16 @@ use crate::rules::Rule;
 const WORDS: Duration = Duration::from_secs(1);
 /// The time for which a server that is said to be dead has not been reached.
 const SILENT: Duration = Duration::from_secs(5);
+
+/// Returns the number by which a broker says that it can follow to a topology, and knows that these servers are dead.
+pub fn readiness(fingerprint: u64, dead: &[Arc<str>]) -> u64 {
+    let mut dead = dead.to_vec();
+    dead.sort_unstable();
+    match dead.is_empty() {
+        true => fingerprint,
+        false => fingerprint + FINGERPRINTS * (1 + xxh3_64(dead.join(",").as_bytes()) % FINGERPRINTS),
+    }
+}
 
 /// A topology, and where its names live.
 #[derive(Debug, Clone)]
@@ -197,15 +209,21 @@ impl Shards {
             return;
         }
         let begun = before.is_some_and(|change| change.begun);
+        // On servers of several generations the same change is noted for each.
+        if let Some(change) = routes.change.as_mut().filter(|change| change.to.fingerprint == to.fingerprint) {
+            change.to.generation = to.generation;
+            return;
+        }
         routes.change = Some(Change { to, plan: None, begun: false, dead: Vec::new(), is_muddled: begun });
     }
 
     /// Asks a server that tells of a change for its topology in words, if nobody has told yet.
     fn ask_for_words(&mut self, shard: usize, now: Time) {
-        let Some(Change { to, plan: None, .. }) = &self.common.routes.change else { return };
+        let Some(Change { to, .. }) = &self.common.routes.change else { return };
         let shard = &mut self.shards[shard];
-        // It is looked at in between.
-        if shard.state.announced() == Some(*to) && now >= shard.next_words {
+        // It is looked at in between. Which servers are dead may be said later.
+        let tells = shard.state.announced().is_some_and(|announced| announced.fingerprint == to.fingerprint);
+        if tells && now >= shard.next_words {
             (shard.asks_for_words, shard.next_words) = (Some(*to), now + WORDS);
             shard.next_check = now;
         }
@@ -213,9 +231,13 @@ impl Shards {
 
     /// Takes the next topology, and meets those of its servers that are new.
     fn learn(&mut self, topology: Topology, dead: &[Arc<str>], env: &mut impl Env) {
-        let Some(Change { to, plan: None, .. }) = &self.common.routes.change else { return };
-        let to = *to;
+        let Some(Change { to, plan, .. }) = &self.common.routes.change else { return };
+        let (to, is_known) = (*to, plan.is_some());
         if topology.fingerprint() != to.fingerprint {
+            return;
+        }
+        self.mourn(dead);
+        if is_known {
             return;
         }
         let members: Vec<usize> =
@@ -224,18 +246,25 @@ impl Shards {
         let news = ChangeNews::Announced { generation: to.generation, topology: Arc::clone(&plan.topology) };
         for shard in &mut self.shards {
             if plan.has(shard.index) || self.common.routes.is_present(shard.index) {
-                shard.state.expect(to.fingerprint);
+                shard.state.expect(to);
                 shard.next_check = env.now();
             }
             shard.asks_for_words = None;
         }
-        let present = &self.common.routes.present.members;
-        let is_dead = |shard: &&usize| dead.contains(&self.shards[**shard].address);
-        let dead = present.iter().filter(is_dead).copied().collect();
         if let Some(change) = &mut self.common.routes.change {
-            (change.plan, change.dead) = (Some(plan), dead);
+            change.plan = Some(plan);
         }
         self.common.outputs.push_back(Output::Change(news));
+    }
+
+    /// Takes note of the servers of the present topology that are said to be dead.
+    fn mourn(&mut self, dead: &[Arc<str>]) {
+        let present = &self.common.routes.present.members;
+        let is_dead = |shard: &&usize| dead.contains(&self.shards[**shard].address);
+        let dead: Vec<usize> = present.iter().filter(is_dead).copied().collect();
+        if let Some(change) = &mut self.common.routes.change {
+            change.dead = dead;
+        }
     }
 
     /// Returns the index of the shard with this address. One that is new, or was not used any more, is made anew.
@@ -262,6 +291,7 @@ impl Shards {
 
     /// Looks by which topology each server is now, and moves on if the next one is in force.
     fn sort_out(&mut self, env: &mut impl Env) {
+        let silent = self.silent(env.now());
         let routes = &mut self.common.routes;
         let before = (routes.shown.clone(), routes.change.is_some());
         for shard in &self.shards {
@@ -275,31 +305,45 @@ impl Shards {
             let is_flipped = |shard: &usize| routes.shown[*shard] == change.to.fingerprint;
             change.begun |= routes.present.members.iter().any(is_flipped);
             // A dead one is taken as flipped from then on, and is asked nothing more.
-            for dead in change.dead.iter().filter(|_| change.begun && change.plan.is_some()) {
+            for dead in change.dead.iter().filter(|dead| change.begun && change.plan.is_some() && silent[**dead]) {
                 routes.shown[*dead] = change.to.fingerprint;
             }
         }
         let is_open = |shard: &usize| {
             let state = &self.shards[*shard].state;
-            state.is_open() && self.common.routes.next().is_some_and(|next| state.ours() == next.fingerprint)
+            let is_made = |change: &Change| state.stamp().is_some_and(|stamp| stamp.generation >= change.to.generation);
+            let change = self.common.routes.change.as_ref();
+            state.is_open() && change.is_some_and(|change| state.ours() == change.to.fingerprint && is_made(change))
         };
         if self.common.routes.next().is_some_and(|next| next.members.iter().any(is_open)) {
             self.move_on(env);
         }
         self.note_readiness(env);
         if let Some(Change { begun: true, plan: Some(_), dead, .. }) = &self.common.routes.change {
-            for dead in dead.clone() {
+            for dead in dead.clone().into_iter().filter(|dead| silent[*dead]) {
                 if let Some(mut turn) = self.turn(dead, env).filter(|turn| !turn.shard.is_retired) {
                     turn.retire();
                 }
             }
         }
         if before != (self.common.routes.shown.clone(), self.common.routes.change.is_some()) {
+            let mut moved = Vec::new();
             for shard in 0..self.shards.len() {
                 let Some(mut turn) = self.turn(shard, env) else { continue };
-                turn.sort_all_anew();
+                moved.extend(turn.sort_all_anew());
+            }
+            for job in moved {
+                let home = self.shard_of(&job.item.name);
+                let Some(mut turn) = self.turn(home, env) else { continue };
+                turn.take(job);
             }
         }
+    }
+
+    /// Returns for each shard if it has not been heard for as long as one has to be that is dead.
+    fn silent(&self, now: Time) -> Vec<bool> {
+        let is_silent = |shard: &Shard| shard.heard_at.is_none_or(|heard| now >= heard + SILENT);
+        self.shards.iter().map(is_silent).collect()
     }
 
     /// Drops the present topology for the next one, which is in force.
@@ -330,15 +374,19 @@ impl Shards {
         let next = self.common.routes.next();
         let is_ready = |shard: &usize| {
             let shard = &self.shards[*shard];
-            shard.is_up() && shard.state.stamp().is_some()
+            shard.is_up() && shard.state.stamp().is_some() && shard.clock.runs()
         };
         let now = env.now();
-        let mut dead = self.common.routes.change.iter().flat_map(|change| &change.dead);
-        let is_silent = |shard: &usize| self.shards[*shard].heard_at.is_none_or(|heard| now >= heard + SILENT);
-        let ready = next.filter(|next| next.members.iter().all(is_ready) && dead.all(is_silent));
+        let silent = self.silent(now);
+        let dead = self.common.routes.change.as_ref().map_or(&[][..], |change| &change.dead);
+        let are_met = next.filter(|next| next.members.iter().all(is_ready) && dead.iter().all(|dead| silent[*dead]));
+        let ready = are_met.map(|next| {
+            let dead: Vec<_> = dead.iter().map(|dead| Arc::clone(&self.shards[*dead].address)).collect();
+            readiness(next.fingerprint, &dead)
+        });
         // Who has no change before it stays with what it has, which may be the list that is to come.
         let present = Some(self.common.routes.present.fingerprint).filter(|_| !self.common.routes.is_changing());
-        let ready = ready.map(|next| next.fingerprint).or(present);
+        let ready = ready.or(present);
         for shard in &mut self.shards {
             if let Some(presence) = &mut shard.presence
                 && presence.follows(ready, env)

@@ -91,7 +91,7 @@ impl fmt::Display for Distrust {
 pub struct EpochState {
     ours: u64,
     /// The topology to which S may be flipped, once that is known.
-    next: Option<u64>,
+    next: Option<Announced>,
     phase: Phase,
     /// How the S that was read last was made.
     made: Made,
@@ -236,7 +236,9 @@ impl EpochState {
             StateItem::Missing => Phase::Lost,
             StateItem::Flipped { .. } => Phase::Unread,
             StateItem::Unusable { why, .. } => Phase::Unusable { why },
-            StateItem::Shows { fingerprint, .. } if !self.takes(fingerprint) => Phase::Foreign { fingerprint },
+            StateItem::Shows { stamp, fingerprint, .. } if !self.takes(stamp, fingerprint) => {
+                Phase::Foreign { fingerprint }
+            }
             StateItem::Shows { stamp, .. } if self.over.contains(&stamp.epoch) => self.came_back(),
             StateItem::Shows { stamp, made, .. } => {
                 (self.made, self.was_ours) = (made, true);
@@ -248,8 +250,12 @@ impl EpochState {
     }
 
     /// Returns true if this is our topology. The next one is ours from when S shows it: there is no way back (R23).
-    fn takes(&mut self, fingerprint: u64) -> bool {
-        if self.next == Some(fingerprint) {
+    /// One of an earlier generation is none that the change has made, whatever its list: a broker was started with that too early.
+    fn takes(&mut self, stamp: Stamp, fingerprint: u64) -> bool {
+        if let Some(next) = self.next.filter(|next| next.fingerprint == fingerprint) {
+            if stamp.generation < next.generation {
+                return false;
+            }
             (self.ours, self.next) = (fingerprint, None);
         }
         self.ours == fingerprint
@@ -261,11 +267,11 @@ impl EpochState {
     }
 
     /// Takes note of the topology to which S may be flipped, or has been.
-    pub(crate) fn expect(&mut self, next: u64) {
-        if self.ours != next {
+    pub(crate) fn expect(&mut self, next: Announced) {
+        if self.ours != next.fingerprint {
             self.next = Some(next);
         }
-        if self.phase == (Phase::Foreign { fingerprint: next }) {
+        if self.phase == (Phase::Foreign { fingerprint: next.fingerprint }) {
             self.change_to(Phase::Unread);
         }
     }
@@ -299,7 +305,8 @@ impl EpochState {
 
     /// Returns the generation whose N the next look is to read.
     pub(crate) fn asks_for(&self) -> Option<Generation> {
-        self.stamp().map_or(self.flipped_to, |stamp| stamp.generation.next())
+        let expected = || self.flipped_to.or(self.next.map(|next| next.generation));
+        self.stamp().map_or_else(expected, |stamp| stamp.generation.next())
     }
 
     /// Returns the phase after an epoch that was over has shown again.
@@ -549,10 +556,12 @@ mod tests {
         let (before, after) = (fresh(), next(fresh()));
         let mut state = open(before);
         assert_eq!(state.asks_for(), Some(after.generation), "so a change is heard of");
-        state.expect(8);
+        state.expect(Announced { generation: after.generation, fingerprint: 8 });
         let flipped = StateItem::Flipped { stamp: after, made_for: OURS };
         assert!(!state.read(flipped, None));
         assert_eq!((state.phase(), state.asks_for()), (Phase::Unread, Some(after.generation)));
+        let early = StateItem::Shows { stamp: before, fingerprint: 8, made: Made::InForce };
+        assert!(!state.clone().takes(before, 8) && !state.clone().read(early, None), "it is of an earlier generation");
         assert!(!state.read(flipped, notice(after, 8)));
         assert_eq!((state.phase(), state.ours()), (Phase::Found { stamp: after }, 8));
         assert_eq!(state.change(), Some(after.generation), "a change has made it");

@@ -39,6 +39,7 @@ use crate::request::StoreTraits;
 use crate::store::{ItemState, Label, Note, Order, Reply, Request, StoreError, Watch};
 use crate::table::{self, Table};
 
+pub use change::readiness;
 pub use env::Env;
 pub use epoch::{Announced, Distrust};
 pub use link::{Dialled, LinkId, Process, Unreached};
@@ -566,11 +567,19 @@ impl<E: Env> Turn<'_, E> {
         }
     }
 
-    /// Looks anew at all that waits: a lock may be kept elsewhere now. Whoever asked for it asks again, there.
-    fn sort_all_anew(&mut self) {
+    /// Looks anew at all that waits: a lock may be kept elsewhere now. Returns what keeps such a lock, for where it is kept. Whoever asked
+    /// for anything else asks again.
+    fn sort_all_anew(&mut self) -> Vec<Job> {
         let mut all = self.shard.queues.take_parked();
         all.extend(self.shard.queues.take_waiting());
-        all.into_iter().for_each(|job| self.take(job));
+        let mut moved = Vec::new();
+        for job in all {
+            match matches!(job.op, Op::Replace { .. }) && job.op.keeps_a_lock() && self.has_moved(&job) {
+                true => moved.push(job),
+                false => self.take(job),
+            }
+        }
+        moved
     }
 
     /// Ends the wait of those that have waited long enough for the shard to come back: queues what can be served, fails the rest.

@@ -199,7 +199,9 @@ impl<E: Env> Turn<'_, E> {
         }
         let clock = &self.shard.clock;
         if self.shard.is_open() && clock.runs() && !clock.wants_a_tick(self.now) {
-            self.shard.next_check = self.now + IDLE_CHECK;
+            // While the servers change, a flip is to be seen at once: leases go on meanwhile.
+            let pause = if self.common.routes.is_changing() { EAGER_CHECK } else { IDLE_CHECK };
+            self.shard.next_check = self.now + pause;
         }
         self.count_down();
     }

@@ -375,7 +375,6 @@ impl<E: Env> Turn<'_, E> {
         self.shard.is_retired = true;
         self.shard.dialling = false;
         self.hang_up_idle();
-        self.sort_all_anew();
     }
 
     /// Takes note of what became of the broker's note. What was refused is tried again when it is due.

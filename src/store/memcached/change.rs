@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lockbroker_core::shard::state_item::{Epoch, Generation, Made, Stamp, StateItem};
-use lockbroker_core::shard::{Topology, first_token, protocol};
+use lockbroker_core::shard::state_item::{Epoch, Generation, Made, Stamp, StateItem, Witness};
+use lockbroker_core::shard::{Topology, first_token, protocol, readiness};
 use rand::RngExt;
 use tokio::time::sleep;
 
@@ -24,6 +24,8 @@ use crate::lock::FencingToken;
 const PAUSE: Duration = Duration::from_millis(250);
 /// The time after which a change that gets no further is given up; it can be run again.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The most generations by which a server may lie behind others.
+const MOST_GENERATIONS: u32 = 64;
 /// The age in seconds that the note of a broker that runs does not reach.
 const RENEWED: u32 = 7;
 /// The time for which the list in force may not be noted yet: a broker that has just started does so.
@@ -94,6 +96,7 @@ pub async fn change(
     let mut run = Run { settings, wire, servers, since: Moment::now(), copied: None, is_ready: false };
     run.check_dead().await?;
     run.check_new_servers().await?;
+    run.note_dead().await?;
     let (mut told, mut moved_at) = (Vec::new(), Moment::now());
     loop {
         let step = run.round().await;
@@ -173,6 +176,18 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Notes which servers are dead, everywhere: one may have died in the midst of the change.
+    async fn note_dead(&self) -> Result<(), String> {
+        for server in self.servers.all.iter().filter(|_| !self.servers.dead.is_empty()) {
+            let named = |why: String| format!("{}: {why}", server.shard);
+            let reached = reach_one(&server.shard, self.settings.allow_unsafe, self.wire).await;
+            let mut reached = reached.map_err(|unread| named(unread.to_string()))?;
+            let note = vec![protocol::note_dead(self.servers.generation, &self.servers.dead)];
+            exchange(&mut reached.connection, self.wire, note).await.map_err(named)?;
+        }
+        Ok(())
+    }
+
     /// Refuses new servers that others use.
     async fn check_new_servers(&self) -> Result<(), String> {
         let new: Vec<_> = self.servers.all.iter().filter(|server| !server.is_present).collect();
@@ -203,6 +218,7 @@ impl Run<'_> {
         for (at, reached) in reached.iter().enumerate() {
             self.look(at, reached.state)?;
         }
+        self.check_memories(&reached)?;
         self.prepare(&mut reached).await?;
         let all = self.servers.all.len();
         let done = |server: &&Server| server.seen.is_some() || server.is_present && server.prepared.is_some();
@@ -225,6 +241,14 @@ impl Run<'_> {
         debug_assert!(copied.all >= copied.lingering, "these are among those");
         let wait = self.servers.from.max_ttl.max(self.servers.to.max_ttl);
         let left = wait.saturating_sub(Moment::now().since(self.since));
+        // Who still reaches a server that is said to be dead must not go on when its locks are granted anew (R27).
+        if !self.servers.dead.is_empty() && left.is_zero() {
+            let (ready, brokers) = self.brokers().await?;
+            if ready < brokers.len() {
+                let why = "brokers still reach a server that is said to be dead, or do not know that it is";
+                return Ok(Step::Waits(vec![Progress::Ready(ready, brokers.len())], Some(why.to_owned())));
+            }
+        }
         if !left.is_zero() {
             // Told at the beginning, and when a multiple of the interval is left.
             let seconds = left.as_secs() + 1;
@@ -232,6 +256,22 @@ impl Run<'_> {
             return Ok(Step::Waits(vec![Progress::Opens(Duration::from_secs(seconds))], None));
         }
         self.open(&mut reached).await
+    }
+
+    /// Refuses two names of one memory: no two memories have the same epoch.
+    fn check_memories(&self, reached: &[Reached]) -> Result<(), Trouble> {
+        let mut known = BTreeMap::new();
+        for (server, reached) in self.servers.all.iter().zip(reached) {
+            let Some(stamp) = reached.state.stamp() else { continue };
+            if let Some(other) = known.insert(stamp.epoch.get(), &server.shard) {
+                return Err(Trouble::Final(format!(
+                    "{} and {other} are the same memcached: it keeps its name as long as it keeps locks. To rename it, stop all brokers, \
+                     and use --stopped",
+                    server.shard
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Takes note of what a server shows.
@@ -276,7 +316,7 @@ impl Run<'_> {
     /// Notes the change on every server that is to be flipped, and gives S to those that are new (R22).
     async fn prepare(&mut self, reached: &mut [Reached]) -> Result<(), Trouble> {
         let (generation, begun) = (self.servers.generation, self.has_begun());
-        let (from, to) = (copy::Homes::of(&self.servers.from), self.servers.to.fingerprint());
+        let to = self.servers.to.fingerprint();
         for (at, reached) in reached.iter_mut().enumerate() {
             let server = &self.servers.all[at];
             if server.seen.is_some() || server.prepared.is_some() {
@@ -284,40 +324,49 @@ impl Run<'_> {
             }
             let mut batch =
                 vec![protocol::note_former(generation, &self.servers.from), protocol::note_topology(&self.servers.to)];
-            batch.extend((!self.servers.dead.is_empty()).then(|| protocol::note_dead(generation, &self.servers.dead)));
+            // A server looks for the one after its own, which may be an earlier one: each that it may look for says the same.
+            let own = reached.state.stamp().filter(|_| server.is_present).map(|stamp| stamp.generation.next());
+            let mut noted_for = own.flatten().unwrap_or(generation);
+            let first = noted_for;
+            if generation.get() - first.get().min(generation.get()) > MOST_GENERATIONS {
+                let why = "its generation lies too far behind that of others: restart it, wait until it is open, and try again";
+                return Err(Trouble::Final(format!("{}: {why}", server.shard)));
+            }
+            while let Some(next) = Some(noted_for).filter(|noted_for| *noted_for < generation) {
+                batch.push(protocol::note_change(next, to));
+                noted_for = next.next().unwrap_or(generation);
+            }
             batch.push(protocol::note_change(generation, to));
             match reached.state {
                 StateItem::Missing if !server.is_present || begun => {
                     batch.push(protocol::begin(fresh(generation), to, Made::ByChange));
                 }
-                // One that was in a list before, and is of no use to anybody now.
+                // One that was in a list before, and is of no use to anybody now. What stands there would be in the way of what comes.
                 StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } if !server.is_present => {
-                    copy::clear(reached, self.wire, |_| false).await.map_err(Trouble::Passing)?;
+                    if copy::has_locks(reached, self.wire).await.map_err(Trouble::Passing)? {
+                        let why = "it has locks from a list of before: restart it, so that it is empty, and try again";
+                        return Err(Trouble::Final(format!("{}: {why}", server.shard)));
+                    }
                     batch.push(protocol::flip(stamp, fresh(generation)));
                 }
-                // What an earlier change has left there would be in the way of what comes back.
-                StateItem::Shows { .. } | StateItem::Flipped { .. } => {
-                    let own = server.shard.to_string();
-                    let is_home = |name: &_| from.home(name) == own;
-                    copy::clear(reached, self.wire, is_home).await.map_err(Trouble::Passing)?;
-                }
-                StateItem::Missing | StateItem::Unusable { .. } => {}
+                _ => {}
             }
             if let StateItem::Shows { stamp, .. } = reached.state {
                 batch.push(protocol::highest_token(stamp.epoch));
             }
             let looks = batch.len();
-            batch.extend([protocol::look_for_change(generation), protocol::probe()]);
+            batch.extend([protocol::look_for_change(first), protocol::look_for_change(generation), protocol::probe()]);
             let server = &mut self.servers.all[at];
             let passing = |why| Trouble::Passing(format!("{}: {why}", server.shard));
             let said = exchange(&mut reached.connection, self.wire, batch).await.map_err(passing)?;
-            let noted = protocol::read_change_note(&said[looks]).map_err(|error| passing(error.to_string()))?;
-            if noted.is_some_and(|noted| noted != to) {
+            let noted = |said| protocol::read_change_note(said).map_err(|error| passing(error.to_string()));
+            let (early, noted) = (noted(&said[looks])?, noted(&said[looks + 1])?);
+            if [early, noted].into_iter().flatten().any(|noted| noted != to) {
                 let why = "another change of the servers is noted there: complete that one first, by `lockbroker shard adopt` \
                            with its list. If two were begun at once, so that neither can be completed: stop all brokers and use --stopped";
                 return Err(Trouble::Final(format!("{}: {why}", server.shard)));
             }
-            let state = protocol::read_state(&said[looks + 1]).map_err(|error| passing(error.to_string()))?;
+            let state = protocol::read_state(&said[looks + 2]).map_err(|error| passing(error.to_string()))?;
             if let Some(stamp) = reached.state.stamp()
                 && state.stamp() == Some(stamp)
                 && noted == Some(to)
@@ -345,7 +394,7 @@ impl Run<'_> {
             let (ready, brokers) = self.brokers().await?;
             let all = self.servers.all.len();
             let progress = vec![Progress::Prepared(all, all), Progress::Ready(ready, brokers.len())];
-            let is_late = |broker: &&SeenBroker| broker.ready != Some(self.servers.to.fingerprint());
+            let is_late = |broker: &&SeenBroker| broker.ready != Some(self.servers.readiness());
             let late: Vec<String> = brokers.iter().filter(is_late).map(ToString::to_string).collect();
             if !late.is_empty() {
                 let why = format!(
@@ -394,8 +443,8 @@ impl Run<'_> {
         }
         let mut brokers = presence::latest(seen.into_iter());
         // One that cannot follow and has not renewed its note has gone, or sleeps. No lock is granted twice for that.
-        brokers.retain(|broker| broker.ready.is_some() || broker.seconds_ago <= RENEWED);
-        let to = self.servers.to.fingerprint();
+        let to = self.servers.readiness();
+        brokers.retain(|broker| broker.ready == Some(to) || broker.seconds_ago <= RENEWED);
         let ready = brokers.iter().filter(|broker| broker.ready == Some(to)).count();
         Ok((ready, brokers))
     }
@@ -406,7 +455,6 @@ impl Run<'_> {
             self.servers.all.iter().filter_map(|server| server.token).map(FencingToken::get).max().unwrap_or(0);
         let start = first_token(wall_micros(), highest);
         let start = start.ok_or_else(|| Trouble::Final(super::opening::WRONG_CLOCK.to_owned()))?;
-        let to = copy::Homes::of(&self.servers.to);
         for (server, reached) in self.servers.all.iter().zip(reached) {
             let Some(stamp) = server.seen.filter(|_| server.is_next) else { continue };
             // What is in force is noted again: one that has lost its memory since it was prepared has no words.
@@ -417,11 +465,10 @@ impl Run<'_> {
                 protocol::witness(),
             ];
             let said = exchange(&mut reached.connection, self.wire, batch).await;
-            said.map_err(|why| Trouble::Passing(format!("{}: {why}", server.shard)))?;
-            // For lists: what was copied elsewhere is of no use here. The next change does that too.
-            let own = server.shard.to_string();
-            if let Err(why) = copy::clear(reached, self.wire, |name| to.home(name) == own).await {
-                tracing::debug!(shard = %server.shard, "locks that have moved are still there: {why}");
+            let said = said.map_err(|why| Trouble::Passing(format!("{}: {why}", server.shard)))?;
+            match said.last().map(protocol::read_witness) {
+                Some(Ok(Witness::Shows(shown))) if shown == stamp => {}
+                _ => return Err(Trouble::Passing(format!("{}: it has lost its memory", server.shard))),
             }
         }
         Ok(Step::Through)
@@ -429,6 +476,11 @@ impl Run<'_> {
 }
 
 impl Servers {
+    /// Returns the number by which a broker says that it can follow.
+    fn readiness(&self) -> u64 {
+        readiness(self.to.fingerprint(), &self.dead)
+    }
+
     /// Returns where copies go: for each server that is flipped, its topology and which of the servers are those of the next one.
     fn copies(&self) -> copy::Copies<'_> {
         let targets = self.to.members.iter().map(|member| {
@@ -436,7 +488,7 @@ impl Servers {
             self.all.iter().position(is_it).unwrap_or(0)
         });
         let sources = self.all.iter().map(|server| server.is_present).collect();
-        copy::Copies { to: &self.to, targets: targets.collect(), sources }
+        copy::Copies { homes: copy::Homes::of(&self.from), to: &self.to, targets: targets.collect(), sources }
     }
 }
 
@@ -549,6 +601,12 @@ async fn in_force(
                 return Ok((former, generation));
             }
         }
+        let by_change = |survey: &Survey| matches!(survey.reached.state, StateItem::Shows { made: Made::ByChange, .. });
+        if !is_through && surveys.iter().any(|(_, survey)| by_change(survey)) {
+            return Err("the change to this list is not through, and these servers have lost the note of the one before: name a server of \
+                        that, --from HOST:PORT"
+                .to_owned());
+        }
         // It is in force, or nobody has come from elsewhere.
         return Ok((to.clone(), generation));
     }
@@ -557,10 +615,15 @@ async fn in_force(
         let any = surveys.iter().any(|(_, survey)| shown(survey).is_some());
         return Err(if any { NOT_NOTED.to_owned() } else { UNUSED.to_owned() });
     };
-    if !surveys.iter().any(|(_, survey)| is_open(survey, from.fingerprint())) {
+    // One that a change has made, and nobody has opened, is of a list that is to come.
+    let is_to_come = |survey: &Survey| {
+        let by_change = matches!(survey.reached.state, StateItem::Shows { made: Made::ByChange, .. });
+        by_change && survey.token.is_none()
+    };
+    let of_it = |survey: &Survey| shown(survey).is_some_and(|(shown, _)| shown == from.fingerprint());
+    if !surveys.iter().any(|(_, survey)| of_it(survey) && !is_to_come(survey)) {
         return Err(format!(
-            "none of these servers grants locks by the list in force, `{from}`: complete the change to that list first, by the same \
-             command with it; or wait until its quarantine is over"
+            "the servers were to change to `{from}`, and that is not through: complete it first, by the same command with that list"
         ));
     }
     let next = generation.next().ok_or_else(|| super::opening::LAST_GENERATION.to_owned())?;

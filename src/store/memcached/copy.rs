@@ -29,6 +29,8 @@ pub(super) struct Copied {
 
 /// Where copies go.
 pub(super) struct Copies<'a> {
+    /// The topology before.
+    pub(super) homes: Homes<'a>,
     pub(super) to: &'a Topology,
     /// For each server of that topology, its place among all servers.
     pub(super) targets: Vec<usize>,
@@ -48,7 +50,9 @@ pub(super) async fn copy(copies: &Copies<'_>, servers: &[Reached], wire: &Wire) 
         let mut moved: BTreeMap<usize, Vec<Found>> = BTreeMap::new();
         for item in found {
             let target = copies.targets[placement.shard_of(&item.item.name)];
-            if target != source {
+            // What an earlier change has left here is not kept here.
+            let is_kept = copies.homes.home(&item.item.name) == server.shard.to_string();
+            if target != source && is_kept {
                 moved.entry(target).or_default().push(item);
             }
         }
@@ -92,16 +96,12 @@ pub(super) async fn check(server: &Reached, wire: &Wire) -> Result<(), String> {
     shown.map(drop).map_err(|error| format!("memcached {}: {error}", server.shard))
 }
 
-/// Deletes the locks of a server that are kept elsewhere, and have been left there by an earlier change: they would be in the way of those
-/// that come. `keeps` says which are kept there.
-pub(super) async fn clear(server: &mut Reached, wire: &Wire, keeps: impl Fn(&LockName) -> bool) -> Result<(), String> {
-    let (mut found, _) = dump(server, wire).await?;
-    found.retain(|found| !keeps(&found.item.name));
-    for items in found.chunks(AT_ONCE) {
-        let remove = |found: &Found| Some(protocol::remove(&found.item, ItemState::of_number(found.number)?));
-        exchange(&mut server.connection, wire, items.iter().filter_map(remove).collect()).await?;
-    }
-    Ok(())
+/// Returns true if locks stand on a server.
+///
+/// # Errors
+/// Says why it does not show its keys.
+pub(super) async fn has_locks(server: &Reached, wire: &Wire) -> Result<bool, String> {
+    Ok(!dump(server, wire).await?.0.is_empty())
 }
 
 /// Reads all items of a server, and by how many seconds its wall clock is ahead of ours.

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, try_join_all};
 use lockbroker_core::failure::Cause;
 use lockbroker_core::shard::state_item::{Stamp, StateItem, Witness};
-use lockbroker_core::shard::{FOREIGN, protocol};
+use lockbroker_core::shard::{FOREIGN, Placement, Topology, protocol};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -54,8 +54,15 @@ struct Shared {
 #[derive(Debug)]
 struct Listable {
     shards: Vec<ShardAddress>,
+    placement: Placement,
     /// The topology, as the shards' state shows it.
     fingerprint: u64,
+}
+
+impl Listable {
+    fn new(shards: Vec<ShardAddress>, topology: &Topology) -> Listable {
+        Listable { shards, placement: Placement::new(&topology.members), fingerprint: topology.fingerprint() }
+    }
 }
 
 /// A shard that has shown its locks.
@@ -94,15 +101,15 @@ impl fmt::Debug for MemcachedLister {
 }
 
 impl MemcachedLister {
-    pub(super) fn new(shards: &[ShardAddress], fingerprint: u64, wire: &Arc<Wire>, allow_unsafe: bool) -> Self {
-        let topology = std::sync::Mutex::new(Arc::new(Listable { shards: shards.to_vec(), fingerprint }));
+    pub(super) fn new(shards: &[ShardAddress], topology: &Topology, wire: &Arc<Wire>, allow_unsafe: bool) -> Self {
+        let topology = std::sync::Mutex::new(Arc::new(Listable::new(shards.to_vec(), topology)));
         let wire = Arc::clone(wire);
         MemcachedLister(Arc::new(Shared { topology, wire, allow_unsafe, turn: Mutex::new(()) }))
     }
 
     /// Lists the locks of these servers from now on.
-    pub(super) fn move_to(&self, shards: Vec<ShardAddress>, fingerprint: u64) {
-        *self.0.topology.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Listable { shards, fingerprint });
+    pub(super) fn move_to(&self, shards: Vec<ShardAddress>, topology: &Topology) {
+        *self.0.topology.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Listable::new(shards, topology));
     }
 }
 
@@ -166,15 +173,14 @@ impl Shared {
     async fn dump_all(&self, pattern: &Pattern, wanted: &Wanted) -> Result<Vec<Dump>, ListError> {
         let _turn = self.turn.lock().await;
         let topology = Arc::clone(&self.topology.lock().unwrap_or_else(PoisonError::into_inner));
-        let ours = topology.fingerprint;
-        try_join_all(topology.shards.iter().zip(0..).map(|shard| self.dump(shard, ours, pattern, wanted))).await
+        try_join_all(topology.shards.iter().zip(0..).map(|shard| self.dump(shard, &topology, pattern, wanted))).await
     }
 
     /// Asks a shard, which has this number, for its locks.
     async fn dump(
         &self,
         (shard, number): (&ShardAddress, u32),
-        ours: u64,
+        topology: &Listable,
         pattern: &Pattern,
         wanted: &Wanted,
     ) -> Result<Dump, ListError> {
@@ -185,8 +191,13 @@ impl Shared {
         if let Some(why) = facts.refusal(self.allow_unsafe) {
             return Err(away(Cause::StoreRefused, &why).into());
         }
-        let before = self.state(&mut connection, ours).await.map_err(|(cause, why)| away(cause, &why))?;
-        let take = |found| {
+        let before =
+            self.state(&mut connection, topology.fingerprint).await.map_err(|(cause, why)| away(cause, &why))?;
+        let take = |found: Found| {
+            // What has moved to another server may still stand here.
+            if topology.placement.shard_of(&found.item.name) != number as usize {
+                return;
+            }
             let of = Of { shard: number, beside_permits: false, found };
             wanted.lock().unwrap_or_else(PoisonError::into_inner).add(of);
         };

@@ -150,7 +150,7 @@ impl MemcachedStore {
         let mut outside = Outside::new();
         let watcher = wake_ups.as_ref().map(|socket| Watcher { address: socket.address(), id: outside.fresh_id() });
         let (topology, wire) = (settings.topology(), Arc::new(Wire::new(&settings.key_prefix)));
-        let lister = MemcachedLister::new(&settings.shards, topology.fingerprint(), &wire, settings.allow_unsafe);
+        let lister = MemcachedLister::new(&settings.shards, &topology, &wire, settings.allow_unsafe);
         let note = settings.note.as_ref().map(|note| note.as_str().into());
         let core = Settings { members: topology.members.clone(), max_ttl: settings.max_ttl, note, watcher };
         let metrics = StoreMetrics::new(metrics);
@@ -265,7 +265,7 @@ impl MemcachedStore {
         news::log_change(news);
         if let ChangeNews::InForce { topology, .. } = news {
             let addresses = topology.members.iter().filter_map(|member| member.address.parse().ok());
-            self.lister.move_to(addresses.collect(), topology.fingerprint());
+            self.lister.move_to(addresses.collect(), topology);
             self.topology = self.topology.as_ref().map(|_| Arc::clone(topology));
         }
     }
@@ -288,7 +288,7 @@ impl MemcachedStore {
                     Landed::Read(shard, words::of_owner(&server, &wire, fingerprint).await)
                 }));
             }
-            (News::GrantsLocks, Some(ours)) => {
+            (News::GrantsLocks | News::Closed(_) | News::Alone, Some(ours)) => {
                 news::log(address, news);
                 let ours = Arc::clone(ours);
                 self.flights.push(Box::pin(async move {
