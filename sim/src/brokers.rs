@@ -43,7 +43,13 @@ pub struct Node {
     pub task_planned: bool,
     /// When its shards are called next.
     pub task_due: Option<u64>,
-    /// The shards that it does not reach.
+    /// The server of each of its shards.
+    pub servers: Vec<usize>,
+    /// The fingerprint of the list by which it keeps locks.
+    pub list: u64,
+    /// True while it knows that the servers change.
+    pub follows: bool,
+    /// The servers that it does not reach.
     pub cut: Vec<bool>,
     pub draining: bool,
     /// The connections of its streams.
@@ -63,8 +69,8 @@ pub struct Charged {
 pub(crate) const ACCOUNT: Account = Account(NonZeroU16::MIN);
 
 impl Node {
-    /// Makes one that is dead.
-    pub fn new(clock: Clock, shards: usize) -> Node {
+    /// Makes one that is dead, where there are so many servers.
+    pub fn new(clock: Clock, servers: usize) -> Node {
         Node {
             core: None,
             charged: Charged::default(),
@@ -77,11 +83,19 @@ impl Node {
             orders: Vec::new(),
             task_planned: false,
             task_due: None,
-            cut: vec![false; shards],
+            servers: Vec::new(),
+            list: 0,
+            follows: false,
+            cut: vec![false; servers],
             draining: false,
             streams: BTreeMap::new(),
             trouble: 0,
         }
+    }
+
+    /// Returns the number by which it knows a server, if it does.
+    pub fn shard_at(&self, server: usize) -> Option<usize> {
+        self.servers.iter().position(|known| *known == server)
     }
 
     /// Returns true while it stands still.
@@ -312,15 +326,19 @@ impl World {
         node.trouble = self.now;
         let life = node.life;
         self.note("start", [broker as u64, life.into(), 0]);
+        let list = self.list_for_start();
+        let (topology, servers) = (self.lists.topology(list).clone(), self.lists.servers(list).to_vec());
         let watcher = traits.can_be_woken.then(|| self.watcher(broker, life));
         let settings = shard::Settings {
-            members: self.members.clone(),
-            max_ttl: settings.max_ttl,
-            note: Some("a broker".into()),
+            members: topology.members,
+            max_ttl: topology.max_ttl,
+            note: Some(format!("broker {broker} in its life {life}").into()),
             watcher,
         };
         let shards = Shards::new(settings, broker as u64 + 11, &mut self.outside(broker));
+        let fingerprint = self.lists.fingerprint(list);
         let node = &mut self.brokers[broker];
+        (node.servers, node.list, node.follows) = (servers, fingerprint, false);
         let due = node.clock.at(self.now);
         (node.shards, node.task_due, node.task_planned) = (Some(shards), Some(due), false);
         node.orders.clear();

@@ -80,14 +80,14 @@ pub struct Checker {
     pub changed: Vec<u64>,
     /// The names that have been had since all faults ended.
     pub had: Vec<bool>,
-    /// The items of the names, as commands have left them.
-    pub items: Vec<Option<Item>>,
+    /// The items of the names on each server, as commands have left them.
+    pub items: Vec<Vec<Option<Item>>>,
     pub campaigns: Campaigns,
 }
 
 impl Checker {
-    /// Knows of so many names.
-    pub fn new(names: usize) -> Checker {
+    /// Knows of so many names, and so many servers.
+    pub fn new(names: usize, servers: usize) -> Checker {
         Checker {
             violation: None,
             believers: Vec::new(),
@@ -107,7 +107,7 @@ impl Checker {
             revoked: vec![None; names],
             changed: vec![0; names],
             had: vec![false; names],
-            items: vec![None; names],
+            items: vec![vec![None; names]; servers],
             campaigns: Campaigns::default(),
         }
     }
@@ -200,7 +200,7 @@ impl World {
         let at =
             [Some(believer.until), Some(self.now), self.check.revoked[name]].into_iter().flatten().min().unwrap_or(0);
         // Nothing brings the linger of a lease back that went with the memory (docs/safety.md, 11).
-        let is_lease = self.check.leases.contains(&believer.id) && self.machines[self.shard_of(name)].losses > 0;
+        let is_lease = self.check.leases.contains(&believer.id) && self.losses(name) > 0;
         let epoch = if is_lease { u64::MAX } else { self.check.epochs[name] };
         self.check.ended[name] = Some(Ended { at, token, linger, epoch });
         self.note("believes no more", [name as u64, believer.client as u64, token]);
@@ -209,7 +209,7 @@ impl World {
     fn belief_began(&mut self, believer: &Believer) {
         let Believer { name, client, token, id, .. } = *believer;
         self.note("believes", [name as u64, client as u64, token]);
-        let epoch = self.machines[self.shard_of(name)].losses;
+        let epoch = self.losses(name);
         if self.calm {
             self.check.had[name] = true;
         }
@@ -263,7 +263,8 @@ impl World {
 
     /// Checks that a believer's item stands under its id, unless the shard is closed.
     fn check_item(&mut self, believer: &Believer) {
-        if believer.downgrading || !self.is_open(self.shard_of(believer.name)) {
+        let home = self.shard_of(believer.name);
+        if believer.downgrading || !self.keeps_openly(home, believer.name) {
             return;
         }
         let state = self.item_state(believer.name);
@@ -274,7 +275,7 @@ impl World {
             None => false,
         };
         let Believer { client, name, .. } = *believer;
-        let sure = self.check.items[name].map_or(0, |item| item.sure());
+        let sure = self.check.items[home][name].map_or(0, |item| item.sure());
         if stands && sure < believer.until {
             let short = (believer.until - sure) as f64 / SEC as f64;
             self.check.fail(format!(

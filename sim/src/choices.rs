@@ -79,19 +79,29 @@ impl Choices {
 
     /// Returns a number below `bound`; all are as likely.
     pub fn spread(&mut self, bound: u64) -> u64 {
-        let answer = match &mut self.source {
-            Source::Seeded { state, first, .. } => {
-                let drawn = draw(state) % bound.max(1);
-                first.take().unwrap_or(drawn)
-            }
-            recorded => next(recorded),
-        };
+        let answer = self.draw_below(bound);
         self.note(bound, answer)
+    }
+
+    /// Returns a number below `bound`, all of which are as likely; or another one below `most`, if it was told to.
+    pub fn spread_unless_told(&mut self, bound: u64, most: u64) -> u64 {
+        let answer = self.draw_below(bound);
+        self.note(most, answer)
     }
 
     /// Returns the choices so far, in their order.
     pub fn asked(&self) -> &[Asked] {
         &self.asked
+    }
+
+    fn draw_below(&mut self, bound: u64) -> u64 {
+        match &mut self.source {
+            Source::Seeded { state, first, .. } => {
+                let drawn = draw(state) % bound.max(1);
+                first.take().unwrap_or(drawn)
+            }
+            recorded => next(recorded),
+        }
     }
 
     fn note(&mut self, bound: u64, answer: u64) -> u64 {

@@ -8,7 +8,7 @@ use lockbroker_core::env::Mark;
 use lockbroker_core::rules::Rule;
 
 use crate::marks::Marks;
-use crate::{Report, scenario, shrink};
+use crate::{Report, Theme, scenario, shrink};
 
 /// A mark that so many seeds have not reached is rare.
 const COMMON: u64 = 150;
@@ -28,6 +28,9 @@ struct Args {
     /// Print the plainest run that fails as this seed does.
     #[arg(long, requires = "seed")]
     shrink: bool,
+    /// Let an operator change the list of the servers.
+    #[arg(long)]
+    changes: bool,
     /// Run the scenario in this file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "rule", "hours", "count", "first", "failures"])]
     replay: Option<String>,
@@ -51,7 +54,7 @@ pub fn main() -> ExitCode {
     let rule = args.rule.as_deref().and_then(Rule::named);
     match (&args.replay, args.seed) {
         (Some(path), _) => replay(path, args.trace),
-        (None, Some(seed)) => one(seed, rule, args.trace, args.shrink),
+        (None, Some(seed)) => one(seed, rule, &args),
         (None, None) => many(&args, rule),
     }
 }
@@ -76,12 +79,12 @@ fn replay(path: &str, traced: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn one(seed: u64, rule: Option<Rule>, traced: bool, shrinks: bool) -> ExitCode {
-    let run = shrink::seeded(seed, rule, traced);
+fn one(seed: u64, rule: Option<Rule>, args: &Args) -> ExitCode {
+    let run = run(seed, rule, args);
     run.lines.iter().for_each(|line| println!("{line}"));
     print!("{}", run.report);
     println!("trace {:016x}: {:?}", run.hash, run.violation);
-    if shrinks && run.violation.is_some() {
+    if args.shrink && run.violation.is_some() {
         let answers = shrink::shrink(run.answers, rule);
         // What the plainer run violates is of the same kind, and says other names and numbers.
         if let Some(violation) = shrink::recorded(answers.clone(), rule, false).violation {
@@ -89,6 +92,13 @@ fn one(seed: u64, rule: Option<Rule>, traced: bool, shrinks: bool) -> ExitCode {
         }
     }
     if run.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn run(seed: u64, rule: Option<Rule>, args: &Args) -> shrink::Run {
+    match args.changes {
+        true => shrink::themed(seed, Theme::Changes, rule, args.trace),
+        false => shrink::seeded(seed, rule, args.trace),
+    }
 }
 
 /// Runs seeds until so many hours have been simulated, or so many seeds have failed.
@@ -102,7 +112,7 @@ fn many(args: &Args, rule: Option<Rule>) -> ExitCode {
         if report.hours() >= hours || seed - first >= count || failures >= most {
             break;
         }
-        let run = shrink::seeded(seed, rule, false);
+        let run = run(seed, rule, args);
         report.add(&run.report);
         for mark in marks.add(&run.marks) {
             if seed - first >= COMMON {

@@ -65,6 +65,8 @@ pub enum Event {
     ClientDialled { client: usize, conn: usize },
     /// A client that stood still goes on.
     ClientResume { client: usize, pause: u32 },
+    /// The operator goes on, if this is still the run.
+    Operate { run: u32 },
     /// A fault is due.
     Fault,
     /// A fault of a broker's link to a shard, of a shard, or of a connection ends.

@@ -14,6 +14,7 @@ use lockbroker_core::store::{Order, Reply, Request, StoreError};
 
 use crate::brokers::Outside;
 use crate::event::Event;
+use crate::operator::OPERATOR;
 use crate::options::Fault;
 use crate::time::{MS, SEC};
 use crate::words;
@@ -24,7 +25,7 @@ const BOUND: u64 = SEC;
 /// The time for which a message to a server is under way.
 const HOP: u64 = 100_000;
 
-/// A connection of a broker to a server.
+/// A connection of a broker, or of the operator, to a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Link {
     pub broker: usize,
@@ -88,7 +89,7 @@ impl World {
         match request {
             Request::Grant { id, .. } | Request::HandOver { to: id, .. } | Request::Share { id, .. } => {
                 self.check.askers.insert(id.get(), (broker, life, self.now));
-                self.check.asked_after.insert(id.get(), self.machines[self.shard_of(name)].losses);
+                self.check.asked_after.insert(id.get(), self.losses(name));
             }
             Request::Linger { from, to, .. } if !to.is_revocation() => self.check_linger(name, *from),
             _ => {}
@@ -144,8 +145,9 @@ impl World {
     fn carry_out_of_shards(&mut self, broker: usize, output: Output) {
         match output {
             Output::Answer { id, reply, .. } => self.bring(broker, id, reply),
-            Output::Dial { shard, .. } => self.dial(broker, shard),
+            Output::Dial { shard, .. } => self.dial(broker, self.brokers[broker].servers[shard]),
             Output::Compare { shard } => {
+                let shard = self.brokers[broker].servers[shard];
                 let life = self.brokers[broker].life;
                 let after = 2 * self.hop(shard);
                 self.plan_in(after, Event::Compared { broker, life, shard });
@@ -169,7 +171,8 @@ impl World {
                 }
             }
             Output::News { shard, news } => self.say(|| format!("broker {broker}, shard {shard}: {news:?}")),
-            Output::Meet { .. } | Output::Change(_) => unreachable!("the list of servers stays"),
+            Output::Meet { shard, address } => self.meet(broker, shard, &address),
+            Output::Change(news) => self.heard_of_change(broker, &news),
             Output::Ready(_) => {}
         }
     }
@@ -192,7 +195,7 @@ impl World {
     }
 
     fn is_cut(&self, broker: usize, shard: usize) -> bool {
-        self.brokers[broker].cut[shard] || self.machines[shard].down
+        self.machines[shard].down || self.brokers.get(broker).is_some_and(|node| node.cut[shard])
     }
 
     fn dial(&mut self, broker: usize, shard: usize) {
@@ -224,7 +227,8 @@ impl World {
             Ok(Dialled { link: LinkId(link), address, process: Some(process), refusal: None })
         };
         self.note("dialled", [broker as u64, shard as u64, dialled.is_ok().into()]);
-        self.shards_turn(broker, |shards, outside| shards.dialled(shard, dialled, outside));
+        let Some(known) = self.brokers[broker].shard_at(shard) else { return };
+        self.shards_turn(broker, |shards, outside| shards.dialled(known, dialled, outside));
     }
 
     /// Tells a broker's shards what another connection shows.
@@ -235,10 +239,11 @@ impl World {
         let reached = !self.is_cut(broker, shard) && !self.machines[shard].server.clock().is_stopped();
         let witness: Option<Witness> =
             if reached { protocol::read_witness(&self.execute(shard, &protocol::witness())).ok() } else { None };
-        self.shards_turn(broker, |shards, outside| shards.compared(shard, witness, outside));
+        let Some(known) = self.brokers[broker].shard_at(shard) else { return };
+        self.shards_turn(broker, |shards, outside| shards.compared(known, witness, outside));
     }
 
-    fn send_commands(&mut self, link: u64, commands: Vec<Command>) {
+    pub fn send_commands(&mut self, link: u64, commands: Vec<Command>) {
         let Link { broker, shard, .. } = self.links[link as usize];
         self.next_exchange += 1;
         let number = self.next_exchange;
@@ -313,10 +318,11 @@ impl World {
         for at in &order[exchange.said.len()..][..together] {
             let reply = self.carry(broker, shard, &commands[*at], exchange.sent);
             exchange.said.push(reply);
+            self.note_flip(shard, &commands[*at]);
         }
         let is_done = exchange.said.len() == commands.len();
         if !is_done {
-            if self.options.has(Fault::Loss) && self.odd(20_000) {
+            if self.options.has(Fault::Loss) && self.odd(20_000) && self.may_lose(shard) {
                 // Within a batch, where only the witness shows it.
                 self.lose_memory(shard, true);
             }
@@ -369,8 +375,12 @@ impl World {
         }
         let Link { broker, life, shard, .. } = self.links[link as usize];
         self.note("said", [broker as u64, shard as u64, said.is_ok().into()]);
-        if self.brokers[broker].life == life {
-            self.shards_turn(broker, |shards, outside| shards.answered(shard, LinkId(link), said, outside));
+        if broker == OPERATOR {
+            return self.operator_answered(number, said.ok());
+        }
+        let known = self.brokers[broker].shard_at(shard);
+        if let Some(known) = known.filter(|_| self.brokers[broker].life == life) {
+            self.shards_turn(broker, |shards, outside| shards.answered(known, LinkId(link), said, outside));
         }
     }
 

@@ -67,12 +67,12 @@ impl World {
             }
             Fault::Drain => self.drain(broker, span),
             Fault::Broken => {
-                let shard = self.among(self.options.shards);
+                let shard = self.among(self.machines.len());
                 self.machines[shard].trouble = self.now;
                 self.break_links_where(|link| link.broker == broker && link.shard == shard);
             }
             _ => {
-                let shard = self.among(self.options.shards);
+                let shard = self.among(self.machines.len());
                 self.brokers[broker].cut[shard] = true;
                 self.plan_in(span, Event::Mend { mend: Mend::Cut { broker, shard } });
             }
@@ -80,14 +80,16 @@ impl World {
     }
 
     fn break_shard(&mut self, fault: Fault) {
-        let shard = self.among(self.options.shards);
+        let shard = self.among(self.machines.len());
         let held = self.check.believers.iter().any(|believer| self.shard_of(believer.name) == shard);
         self.count(fault, held);
         let span = self.span();
         match fault {
             Fault::Loss => {
                 let flushes = self.among(3) == 1;
-                self.lose_memory(shard, flushes);
+                if self.may_lose(shard) {
+                    self.lose_memory(shard, flushes);
+                }
             }
             Fault::Stop => {
                 self.stop_server(shard);
@@ -102,6 +104,7 @@ impl World {
                     }
                 }
             }
+            Fault::Down if !self.may_lose(shard) => {}
             Fault::Down => {
                 self.lose_memory(shard, false);
                 self.machines[shard].down = true;

@@ -48,6 +48,7 @@ impl World {
         for name in 0..self.names.len() {
             self.plan_probe(name);
         }
+        let bound = bound + self.end_changes();
         self.plan_in(bound, Event::Judge);
         self.plan_in(3 * bound + 20 * SEC, Event::End);
     }

@@ -273,6 +273,9 @@ impl World {
 
     /// Returns true if nothing went wrong lately between the brokers and a shard.
     pub fn is_well(&mut self, shard: usize, since: u64) -> bool {
+        if self.options.spares > 0 {
+            return self.are_well(shard, since);
+        }
         let cut = self.brokers.iter().any(|node| node.cut[shard]);
         let open = self.is_open(shard);
         let shard = &self.machines[shard];

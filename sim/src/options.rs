@@ -73,6 +73,11 @@ pub struct Options {
     pub brokers: usize,
     /// How many shards there are.
     pub shards: usize,
+    /// How many servers there are beside them, which can be put in their place. If there are any, an operator changes the list of
+    /// the servers.
+    pub spares: usize,
+    /// How often in a million an operator's command dies before a step.
+    pub operator_dies: u32,
     /// How many clients there are.
     pub clients: usize,
     /// How many names they want.
@@ -173,6 +178,8 @@ impl Options {
         Options {
             brokers,
             shards: 1 + choices.spread(2) as usize,
+            spares: 0,
+            operator_dies: 0,
             clients: 1 + choices.spread(8) as usize,
             names: 1 + choices.spread(5) as usize,
             settings,

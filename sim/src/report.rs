@@ -25,6 +25,10 @@ pub struct Report {
     /// Locks that an operator revoked.
     pub revoked: u64,
     pub quarantined: u64,
+    /// Changes of the servers that went through, runs of the operator's command that had something to resume, and items copied.
+    pub changes: u64,
+    pub resumed: u64,
+    pub copied: u64,
     pub faults: [u64; Fault::ALL.len()],
     /// Those of them that hit a held lock.
     pub hits: [u64; Fault::ALL.len()],
@@ -52,6 +56,9 @@ impl Report {
         self.ran_out += other.ran_out;
         self.revoked += other.revoked;
         self.quarantined += other.quarantined;
+        self.changes += other.changes;
+        self.resumed += other.resumed;
+        self.copied += other.copied;
         for fault in 0..Fault::ALL.len() {
             self.faults[fault] += other.faults[fault];
             self.hits[fault] += other.hits[fault];
@@ -71,6 +78,10 @@ impl fmt::Display for Report {
         writeln!(f, "{} grants, {} of them to shipped clients, {} reattached", self.grants, self.shipped, self.moves)?;
         writeln!(f, "{} handed over", self.handed_over)?;
         writeln!(f, "{} told lost, {} ran out, {} revoked", self.lost, self.ran_out, self.revoked)?;
+        if self.changes + self.resumed > 0 {
+            let (changes, resumed, copied) = (self.changes, self.resumed, self.copied);
+            writeln!(f, "{changes} changes of the servers, resumed {resumed} times; {copied} items copied")?;
+        }
         for (number, fault) in Fault::ALL.iter().enumerate() {
             let (all, hits) = (self.faults[number], self.hits[number]);
             writeln!(f, "{all:>8} {fault:?}, {hits} of them on a held lock")?;

@@ -1,6 +1,6 @@
 //! The memcached servers: their processes, their machines' clocks, and what brokers' commands do to them.
 
-use lockbroker_core::command::{Cas, Command, Key, Reply};
+use lockbroker_core::command::{Cas, Command, Key, Reply, Ttl};
 use lockbroker_core::shard::protocol;
 use lockbroker_core::shard::state_item::{Epoch, Generation, Made, Stamp};
 use lockbroker_core::store::ItemState;
@@ -58,7 +58,7 @@ impl Item {
 impl World {
     /// Starts the servers, with epochs that are open.
     pub fn start_servers(&mut self) {
-        for shard in 0..self.options.shards {
+        for shard in 0..self.options.shards + self.options.spares {
             let ppm = if self.options.drift { [0, 100, -100][self.among(3)] } else { 0 };
             let clock = Clock::new((100 + shard as u64) * 1_000 * SEC + self.choices.spread(SEC), ppm);
             let scarce = self.options.scarce;
@@ -76,11 +76,14 @@ impl World {
                 waiting: Vec::new(),
                 trouble: 0,
             });
+            if shard >= self.options.shards {
+                continue;
+            }
             self.ids += 1;
             let stamp = Stamp { epoch: Epoch::from_random(self.ids), generation: Generation::FIRST };
             let opens = [
                 protocol::open(stamp.epoch, DATE * 1_000_000),
-                protocol::begin(stamp, self.fingerprint, Made::InForce),
+                protocol::begin(stamp, self.lists.fingerprint(0), Made::InForce),
             ];
             opens.iter().for_each(|command| drop(self.execute(shard, command)));
             self.machines[shard].server.set_shared(scarce);
@@ -101,10 +104,22 @@ impl World {
         machine.server.peek(key, machine.clock.time(self.now), &mut self.choices)
     }
 
-    /// Returns the state of an item.
+    /// Returns the state of an item, where it is kept now.
     pub fn item_state(&mut self, spot: usize) -> Option<ItemState> {
+        self.item_state_at(self.shard_of(spot), spot)
+    }
+
+    fn item_state_at(&mut self, shard: usize, spot: usize) -> Option<ItemState> {
         let key = Key::Lock(self.item_at(spot));
-        self.peek(self.shard_of(spot), &key).and_then(ItemState::of_number)
+        self.peek(shard, &key).and_then(ItemState::of_number)
+    }
+
+    /// Returns how many memories have been lost with which the item of a spot may have gone.
+    pub fn losses(&self, spot: usize) -> u64 {
+        match self.options.spares {
+            0 => self.machines[self.shard_of(spot)].losses,
+            _ => self.machines.iter().map(|machine| machine.losses).sum(),
+        }
     }
 
     /// Returns true if a shard grants locks.
@@ -121,7 +136,7 @@ impl World {
             return self.execute(shard, command);
         }
         let name = self.spot_of(self.number_of(&item.name), item.permit);
-        self.expire_item(name);
+        self.expire_item_at(shard, name);
         let lags = self.machines[shard].server.clock().lags(self.machines[shard].clock.time(self.now));
         let reply = self.execute(shard, command);
         let done = matches!(reply, Reply::Done(_));
@@ -134,16 +149,21 @@ impl World {
             },
             Command::Delete { in_place: None, .. } if done => {
                 self.say(|| format!("n{name} is deleted"));
-                self.check.items[name] = None;
-                self.check.changed[name] = self.now;
+                self.check.items[shard][name] = None;
+                if shard == self.shard_of(name) {
+                    self.check.changed[name] = self.now;
+                }
                 return reply;
             }
             _ => return reply,
         };
-        let lockbroker_core::command::Ttl::Seconds(ttl) = ttl else { return reply };
         let Some(state) = ItemState::of_number(state) else { return reply };
-        let before = self.check.items[name].map(|item| item.state);
-        if before != Some(state) {
+        let Ttl::Seconds(ttl) = ttl else {
+            self.note_copy(shard, name, state);
+            return reply;
+        };
+        let before = self.check.items[shard][name].map(|item| item.state);
+        if before != Some(state) && shard == self.shard_of(name) {
             self.check.changed[name] = self.now;
             if matches!(state, ItemState::Lingering(id) if id.is_revocation()) {
                 (self.check.moved[name], self.check.revoked[name]) = (self.now, Some(self.now));
@@ -152,20 +172,38 @@ impl World {
         }
         self.say(|| format!("n{name} is {} for {ttl} s", crate::words::state(state)));
         // The server's clock never goes back: a later command of the same T shortens nothing.
-        let sent = match self.check.items[name] {
+        let sent = match self.check.items[shard][name] {
             Some(item) if item.ttl <= ttl => sent.max(item.sent),
             _ => sent,
         };
-        self.check.items[name] = Some(Item { state, sent, ttl, whole });
+        self.check.items[shard][name] = Some(Item { state, sent, ttl, whole });
         reply
     }
 
-    /// Takes note of an item that has expired.
+    /// Takes note of a copy of an item: it lives as long as that.
+    fn note_copy(&mut self, shard: usize, name: usize, state: ItemState) {
+        self.say(|| format!("n{name} is copied to server {shard}, {}", crate::words::state(state)));
+        let items = self.check.items.iter().filter_map(|items| items[name]);
+        let Some(copied) = items.filter(|item| item.state == state).max_by_key(Item::sure) else { return };
+        self.check.items[shard][name] = Some(Item { whole: false, ..copied });
+        if matches!(state, ItemState::Lingering(id) if id.is_revocation()) {
+            self.check.moved[name] = self.now;
+            self.check.revoked[name].get_or_insert(copied.sent);
+        }
+    }
+
+    /// Takes note of an item that has expired, where it is kept now.
     pub fn expire_item(&mut self, name: usize) {
-        let Some(item) = self.check.items[name] else { return };
-        if self.item_state(name).is_none() {
-            self.check.items[name] = None;
-            self.check_expired(name, &item);
+        self.expire_item_at(self.shard_of(name), name);
+    }
+
+    fn expire_item_at(&mut self, shard: usize, name: usize) {
+        let Some(item) = self.check.items[shard][name] else { return };
+        if self.item_state_at(shard, name).is_none() {
+            self.check.items[shard][name] = None;
+            if shard == self.shard_of(name) {
+                self.check_expired(name, &item);
+            }
         }
     }
 
@@ -189,8 +227,9 @@ impl World {
             self.break_links(shard);
         }
         for name in 0..self.spots() {
-            if self.shard_of(name) == shard && self.item_state(name).is_none() {
-                self.check.items[name] = None;
+            let is_known = self.shard_of(name) == shard || self.check.items[shard][name].is_some();
+            if is_known && self.item_state_at(shard, name).is_none() {
+                self.check.items[shard][name] = None;
             }
         }
     }

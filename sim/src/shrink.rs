@@ -43,6 +43,11 @@ pub fn seeded(seed: u64, rule: Option<Rule>, traced: bool) -> Run {
     run(choices, rule, traced)
 }
 
+/// Runs a seed with this theme.
+pub fn themed(seed: u64, theme: Theme, rule: Option<Rule>, traced: bool) -> Run {
+    run(Choices::seeded(seed, ODD_IN_1024).beginning_with(theme as u64), rule, traced)
+}
+
 /// Runs a list of choices.
 pub fn recorded(answers: Vec<u64>, rule: Option<Rule>, traced: bool) -> Run {
     run(Choices::recorded(answers), rule, traced)

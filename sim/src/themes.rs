@@ -9,6 +9,9 @@ use crate::choices::Choices;
 use crate::options::{Fault, Options};
 use crate::time::{MS, SEC};
 
+/// So many answers has the draw. It stays the same where a theme is added, so that most seeds stay the same runs.
+const DRAWS: u64 = 28;
+
 /// What a run is rich in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Theme {
@@ -60,10 +63,12 @@ pub enum Theme {
     Collectors,
     /// Those who hold a lock lead with a value, and others look at it.
     Elections,
+    /// An operator changes the list of the servers. It is not drawn, but named.
+    Changes = DRAWS as isize,
 }
 
 impl Theme {
-    /// All of them.
+    /// All that are drawn.
     pub const ALL: [Theme; 24] = [
         Theme::Mixed,
         Theme::Hot,
@@ -90,13 +95,13 @@ impl Theme {
         Theme::Collectors,
         Theme::Elections,
     ];
-    /// So many answers has the draw. It stays the same where a theme is added, so that most seeds stay the same runs.
-    const DRAWS: u64 = 28;
-
     /// Draws one: mixed as often as not.
     pub fn draw(choices: &mut Choices) -> Theme {
-        let drawn = choices.spread(Theme::DRAWS);
-        Theme::ALL.get(drawn as usize).copied().unwrap_or(Theme::Mixed)
+        let drawn = choices.spread_unless_told(DRAWS, DRAWS + 1);
+        match drawn {
+            DRAWS => Theme::Changes,
+            _ => Theme::ALL.get(drawn as usize).copied().unwrap_or(Theme::Mixed),
+        }
     }
 
     /// Returns the theme in which it is soonest noticed that a rule is left out.
@@ -256,6 +261,12 @@ impl Theme {
                 (options.fault_every, options.tick) = (3 * SEC, 300 * MS);
                 (options.shards, options.stall, options.dawdle, options.revokes_every) = (1, 0, 0, None);
             }
+            Theme::Changes => {
+                options.spares = 2;
+                options.operator_dies = [0, 2_000, 20_000][choices.spread(3) as usize];
+                options.length += 100 * SEC;
+                options.fault_every *= 2;
+            }
             Theme::MinHolds => {
                 options.min_holds = [0, 4, 12, 25].map(Duration::from_secs).to_vec();
                 options.faults.extend([Fault::Kill, Fault::ClientDeath]);
@@ -281,7 +292,7 @@ impl Theme {
         }
         // The shipped client waits for a moment before it asks again, and takes a notice off what it believes: elsewhere it is
         // too careful.
-        if !matches!(self, Theme::Mixed | Theme::Hot | Theme::Refusals | Theme::Several) {
+        if !matches!(self, Theme::Mixed | Theme::Hot | Theme::Refusals | Theme::Several | Theme::Changes) {
             options.shipped = 0;
         }
         options.ttls.retain(|ttl| *ttl <= options.settings.max_ttl);

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use lockbroker_core::lock::{GrantId, LeaseId, LockId, LockItem, LockName, Permit, WakeHint};
 use lockbroker_core::rules::Rule;
-use lockbroker_core::shard::{Member, fingerprint};
 
 use crate::brokers::Node;
 use crate::check::Checker;
@@ -13,7 +12,9 @@ use crate::client::{Client, Value};
 use crate::event::{Event, Planned};
 use crate::exchanges::{Exchange, Link};
 use crate::marks::Marks;
+use crate::lists::Lists;
 use crate::net::Conn;
+use crate::operator::{OPERATOR, Operator};
 use crate::options::Options;
 use crate::report::Report;
 use crate::servers::Machine;
@@ -28,11 +29,9 @@ pub struct World {
     pub brokers: Vec<Node>,
     pub clients: Vec<Client>,
     pub machines: Vec<Machine>,
-    /// The servers, as brokers name them.
-    pub members: Vec<Member>,
-    pub fingerprint: u64,
-    /// The shard of each name.
-    placed: Vec<usize>,
+    /// The lists of the servers, one after the other.
+    pub lists: Lists,
+    pub operator: Operator,
     /// The connections of brokers to servers, those that have ended too.
     pub links: Vec<Link>,
     pub conns: Vec<Conn>,
@@ -113,25 +112,24 @@ impl World {
             let ppm = if options.drift { [0, 100, -100][choices.spread(3) as usize] } else { 0 };
             Clock::new(at * 1_000 * SEC, ppm)
         };
-        let brokers = (0..options.brokers).map(|b| Node::new(clock(1 + b as u64), options.shards)).collect();
+        let brokers = (0..options.brokers).map(|b| Node::new(clock(1 + b as u64), options.shards + options.spares)).collect();
         let mut clients: Vec<Client> = (0..options.clients).map(|c| Client::new(clock(50 + c as u64))).collect();
         for client in &mut clients {
             client.shipped = options.draw_shipped(client.clock.at(0), &mut choices);
         }
-        let member = |shard| Member { address: format!("s{shard}:11211").into(), weight: 1 };
-        let members: Vec<Member> = (0..options.shards).map(member).collect();
+        let first = (0..options.shards).map(|server| (server, 1)).collect::<Vec<_>>();
+        let servers = options.shards + options.spares;
         let mut world = World {
             brokers,
             clients,
             machines: Vec::new(),
-            placed: Vec::new(),
-            fingerprint: fingerprint(&members, options.settings.max_ttl),
-            members,
+            lists: Lists::new(&first, options.settings.max_ttl, &names),
+            operator: Operator::default(),
             links: Vec::new(),
             conns: Vec::new(),
             exchanges: BTreeMap::new(),
             calls: BTreeMap::new(),
-            check: Checker::new(spots(options.names)),
+            check: Checker::new(spots(options.names), servers),
             names,
             marks: Marks::default(),
             report: Report::default(),
@@ -152,9 +150,6 @@ impl World {
         for broker in 0..world.brokers.len() {
             world.start(broker);
         }
-        if let Some(shards) = &world.brokers[0].shards {
-            world.placed = world.names.iter().map(|name| shards.shard_of(name)).collect();
-        }
         world.plan(SEC, Event::Sweep);
         for client in 0..world.clients.len() {
             world.plan(client as u64 * 7 * MS, Event::Act { client });
@@ -164,6 +159,9 @@ impl World {
         }
         if !world.options.faults.is_empty() {
             world.plan(world.options.fault_every, Event::Fault);
+        }
+        if world.options.spares > 0 {
+            world.plan(5 * SEC, Event::Operate { run: 0 });
         }
         world.plan(world.options.length, Event::Heal);
         world
@@ -193,7 +191,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         self.report.events += 1;
-        if let Some(broker) = event.broker() {
+        if let Some(broker) = event.broker().filter(|broker| *broker != OPERATOR) {
             self.stall(broker);
             if self.defer(broker, &event) {
                 return;
@@ -231,6 +229,7 @@ impl World {
             Event::ClientDue { client, due } => self.client_due(client, due),
             Event::ClientDialled { client, conn } => self.client_dialled(client, conn),
             Event::ClientResume { client, pause } => self.client_resume(client, pause),
+            Event::Operate { run } => self.operate(run),
             Event::Fault => self.fault(),
             Event::Mend { mend } => self.mend(mend),
             Event::Heal => self.heal(),
@@ -276,9 +275,9 @@ impl World {
         if self.odd(self.options.dawdle) { self.choices.spread(most) * MS } else { 0 }
     }
 
-    /// Returns the shard of a spot.
+    /// Returns the server that keeps a spot now.
     pub fn shard_of(&self, spot: usize) -> usize {
-        self.placed[self.name_of(spot)]
+        self.lists.home(self.name_of(spot))
     }
 
     /// Returns the number of the item of a lock, or of a permit: the locks' come first, and have the numbers of their names.

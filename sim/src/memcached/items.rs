@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lockbroker_core::command::{Key, Stale, Ttl, Value};
 
-use super::Settings;
+use super::{Listed, Settings};
 use super::memory::{Class, Memory, key_bytes};
 use crate::Choices;
 
@@ -121,6 +121,18 @@ impl Items {
     /// Returns an item that the command at hand has found or stored.
     pub(super) fn known(&mut self, key: &Key) -> &mut Item {
         self.table.get_mut(key).expect("a command looks again only for what it has seen")
+    }
+
+    /// Lists the items that live, where the clock would have shown 0 at this date.
+    pub(super) fn list(&self, second: u32, zero_date: u64) -> Vec<Listed> {
+        let live = self.table.iter().filter(|(_, item)| !self.is_dead(item, second));
+        let listed = |(key, item): (&Key, &Item)| Listed {
+            key: key.clone(),
+            cas: item.cas,
+            value: item.value.clone(),
+            until: zero_date + u64::from(item.dies),
+        };
+        live.map(listed).collect()
     }
 
     fn is_dead(&self, item: &Item, second: u32) -> bool {

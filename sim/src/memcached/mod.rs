@@ -9,7 +9,7 @@ mod memory;
 mod tests;
 
 use lockbroker_core::Time;
-use lockbroker_core::command::{Command, Key, Reply};
+use lockbroker_core::command::{Command, Key, Reply, Value};
 
 pub use clock::Clock;
 pub use memory::Room;
@@ -60,6 +60,16 @@ pub enum Restart {
     Cold,
     /// Everything (`-e`). Brokers refuse such a server.
     Warm,
+}
+
+/// An item that is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub key: Key,
+    pub cas: u64,
+    pub value: Value,
+    /// The second since 1970 in which it is over, by the server's clock.
+    pub until: u64,
 }
 
 /// A client was turned away: there are too many connections, or `flush_all` is not allowed.
@@ -115,6 +125,18 @@ impl Server {
     pub fn peek(&mut self, key: &Key, now: Time, choices: &mut Choices) -> Option<u64> {
         self.clock.advance(now, choices);
         self.items.peek(key, self.clock.shows())
+    }
+
+    /// Lists the items that live, as its tools do.
+    pub fn list(&mut self, now: Time, choices: &mut Choices) -> Vec<Listed> {
+        self.clock.advance(now, choices);
+        self.items.list(self.clock.shows(), self.zero_date)
+    }
+
+    /// Returns what it takes for the seconds since 1970.
+    pub fn date(&mut self, now: Time, choices: &mut Choices) -> u64 {
+        self.clock.advance(now, choices);
+        self.zero_date + u64::from(self.clock.shows())
     }
 
     /// Carries out a command.
