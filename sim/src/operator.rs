@@ -33,6 +33,8 @@ pub struct Operator {
     run: u32,
     /// True once a server may have heard of the next list: then it is completed.
     announced: bool,
+    /// The list that every broker has that starts, but for a change that has begun since.
+    rolled_out: usize,
     change: Option<Change>,
     /// The exchange that is under way, and the server among those of the change.
     under_way: Option<(u64, usize)>,
@@ -172,7 +174,7 @@ impl World {
     }
 
     fn end_run(&mut self) {
-        let Operator { run, announced, change, under_way } = &mut self.operator;
+        let Operator { run, announced, change, under_way, .. } = &mut self.operator;
         *run += 1;
         (*change, *under_way) = (None, None);
         if !*announced && self.lists.next().is_some() {
@@ -190,7 +192,23 @@ impl World {
         self.max_ttl() + 45 * SEC
     }
 
+    /// Gives the list in force to brokers that have another one, and do not follow. Returns false if there are none.
+    fn roll_out(&mut self) -> bool {
+        self.operator.rolled_out = self.lists.present();
+        let lists = [self.lists.present(), self.lists.latest_begun()].map(|list| self.lists.fingerprint(list));
+        let is_late = |broker: &usize| {
+            let node = &self.brokers[*broker];
+            node.core.is_some() && !node.is_paused() && !node.follows && !lists.contains(&node.list)
+        };
+        let late: Vec<usize> = (0..self.brokers.len()).filter(is_late).collect();
+        late.iter().for_each(|broker| self.kill(*broker, true));
+        !late.is_empty()
+    }
+
     fn begin_run(&mut self) {
+        if self.roll_out() {
+            return self.operate_in(3 * SEC);
+        }
         if self.lists.next().is_none() && (self.calm || !self.draw_list()) {
             return if self.calm { () } else { self.operate_in(5 * SEC) };
         }
@@ -334,6 +352,10 @@ impl World {
             }
         };
         change.failed |= !is_well;
+        if !is_well {
+            let (step, state) = (change.step, change.servers[at].state);
+            self.say(|| format!("operator: {step:?} has failed: {state:?}"));
+        }
         let pause = if self.odd(20_000) { self.choices.spread(3_000) * MS } else { MS / 10 };
         self.operate_in(pause);
     }
@@ -408,11 +430,16 @@ impl World {
         let is_prepared =
             |server: &Server| server.seen.is_some() || server.is_present && server.prepared.is_some();
         if !change.servers.iter().all(is_prepared) {
+            let servers = format!("{:?}", change.servers);
+            self.say(|| format!("operator: not all is prepared: {servers}"));
             return self.begin_round(PAUSE);
         }
         if change.servers.iter().any(|server| server.seen.is_none()) {
-            let waits = !change.has_begun() && !(is_ready && std::mem::replace(&mut change.is_ready, is_ready));
-            return if waits { self.begin_round(PAUSE) } else { self.flip() };
+            if change.has_begun() || is_ready && std::mem::replace(&mut change.is_ready, is_ready) {
+                return self.flip();
+            }
+            self.say(|| format!("operator: brokers are ready: {is_ready}"));
+            return self.begin_round(PAUSE);
         }
         if !change.copied {
             return self.note_permits();
@@ -638,7 +665,7 @@ impl World {
     pub fn list_for_start(&mut self) -> usize {
         let (present, latest) = (self.lists.present(), self.lists.latest_begun());
         let Some(before) = latest.checked_sub(1) else { return latest };
-        let is_rolled_out = latest == present && self.among(2) == 0;
+        let is_rolled_out = latest == present && (self.operator.rolled_out == latest || self.among(2) == 0);
         if !is_rolled_out && self.is_spoken_of(before, None) { before } else { latest }
     }
 
