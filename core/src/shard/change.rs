@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::epoch::{Announced, Phase};
+use super::epoch::{Announced, EpochState, Phase};
 use super::placement::Placement;
 use super::proof::Beginning;
 use super::server::Shard;
@@ -129,6 +129,11 @@ impl Routes {
     /// Returns the longest ttl of the present topology.
     pub(super) fn max_ttl(&self) -> Duration {
         self.present.topology.max_ttl
+    }
+
+    /// Returns true if a memory shows the present topology.
+    pub(super) fn is_by_present(&self, state: &EpochState) -> bool {
+        state.ours() == self.present.fingerprint
     }
 
     /// Returns true if the shard is of the present topology.

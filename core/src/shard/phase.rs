@@ -229,7 +229,8 @@ impl<E: Env> Turn<'_, E> {
     /// Handles what an answer has changed in what was known before: tells it, and asks anew at once.
     fn learned(&mut self, (changes, was_open): (u64, bool)) {
         let state = &self.shard.state;
-        if let Some(stamp) = state.stamp() {
+        // That of the next topology is none of the present one: nothing of the present one may be made in it.
+        if let Some(stamp) = state.stamp().filter(|_| self.common.routes.is_by_present(state)) {
             self.common.health.generation_seen(stamp.generation);
         }
         if was_open && !state.is_open() {
