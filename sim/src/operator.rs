@@ -386,7 +386,9 @@ impl World {
         let (from, to) = (self.lists.present(), self.lists.present() + 1);
         let (from, to) = (self.lists.topology(from).clone(), self.lists.topology(to).clone());
         let Some(change) = &self.operator.change else { return };
-        let (generation, begun) = (change.generation, change.has_begun());
+        // Who runs it knows that it has begun, if nothing else does any more.
+        let begun = change.has_begun() || self.lists.latest_begun() > self.lists.present();
+        let generation = change.generation;
         let left = change.servers.iter().enumerate();
         let left = left.filter(|(_, server)| server.seen.is_none() && server.prepared.is_none());
         let left: Vec<_> = left.map(|(at, server)| (at, server.state, server.is_present)).collect();
@@ -582,10 +584,8 @@ impl World {
         self.lists.advance();
         self.operator.announced = false;
         self.end_run();
-        if !self.calm {
-            let pause = (1 + self.choices.spread(50)) * SEC;
-            self.operate_in(pause);
-        }
+        let pause = if self.calm { 1 } else { 1 + self.choices.spread(50) };
+        self.operate_in(pause * SEC);
     }
 
     /// Returns true if a server is open, and shows this generation or a later one.
