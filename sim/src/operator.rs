@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::exchanges::Link;
 use crate::lists::server_at;
 use crate::memcached::{Listed, Restart};
-use crate::servers::DATE;
+use crate::servers::{DATE, Item};
 use crate::time::{MS, SEC};
 use crate::world::World;
 
@@ -475,11 +475,15 @@ impl World {
                 let (Key::Broker(_), Value::Text(text)) = (&item.key, &item.value) else { continue };
                 let (broker, ready) = text.split_once(READY).unwrap_or((text, ""));
                 let written = (item.until + 60).saturating_sub(u64::from(LIVES) + date);
-                let latest = notes.entry(broker.to_owned()).or_default();
+                let latest = notes.entry(broker.trim_end().to_owned()).or_default();
                 *latest = (*latest).max((written, ready == to));
             }
         }
-        notes.values().all(|(written, is_ready)| *is_ready || written + RENEWED < 60)
+        let is_late = |(written, is_ready): &(u64, bool)| !is_ready && written + RENEWED >= 60;
+        let late = notes.iter().filter(|(_, note)| is_late(note));
+        let late: Vec<String> = late.map(|(broker, _)| broker.clone()).collect();
+        self.say(|| format!("operator: not ready: {late:?}"));
+        late.is_empty()
     }
 
     fn list_items(&mut self, server: usize) -> Option<(Vec<Listed>, u64)> {
@@ -614,6 +618,22 @@ impl World {
         let is_present = self.lists.servers(self.lists.present()).contains(&server);
         if is_flipped && is_present && self.lists.flip(server) {
             self.note("flipped", [server as u64, 0, 0]);
+            self.note_moves(server);
+        }
+    }
+
+    /// Takes note that the names of a server are kept elsewhere from now on. Nobody keeps alive what an earlier change has left there.
+    fn note_moves(&mut self, server: usize) {
+        let (from, to) = (self.lists.present(), self.lists.present() + 1);
+        for spot in 0..self.spots() {
+            let name = self.name_of(spot);
+            let home = self.lists.home_by(to, name);
+            if self.lists.home_by(from, name) != server || home == server {
+                continue;
+            }
+            let is_there = self.item_state(spot).is_some();
+            let item = &mut self.check.items[home][spot];
+            *item = item.filter(|_| is_there).map(|item| Item { whole: false, ..item });
         }
     }
 
