@@ -45,10 +45,8 @@ pub struct Node {
     pub task_due: Option<u64>,
     /// The server of each of its shards.
     pub servers: Vec<usize>,
-    /// The fingerprint of the list by which it keeps locks.
+    /// The fingerprint of the latest list of which it has heard.
     pub list: u64,
-    /// True while it knows that the servers change.
-    pub follows: bool,
     /// The servers that it does not reach.
     pub cut: Vec<bool>,
     pub draining: bool,
@@ -85,7 +83,6 @@ impl Node {
             task_due: None,
             servers: Vec::new(),
             list: 0,
-            follows: false,
             cut: vec![false; servers],
             draining: false,
             streams: BTreeMap::new(),
@@ -338,7 +335,7 @@ impl World {
         let shards = Shards::new(settings, broker as u64 + 11, &mut self.outside(broker));
         let fingerprint = self.lists.fingerprint(list);
         let node = &mut self.brokers[broker];
-        (node.servers, node.list, node.follows) = (servers, fingerprint, false);
+        (node.servers, node.list) = (servers, fingerprint);
         let due = node.clock.at(self.now);
         (node.shards, node.task_due, node.task_planned) = (Some(shards), Some(due), false);
         node.orders.clear();

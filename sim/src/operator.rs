@@ -192,13 +192,14 @@ impl World {
         self.max_ttl() + 45 * SEC
     }
 
-    /// Gives the list in force to brokers that have another one, and do not follow. Returns false if there are none.
+    /// Starts brokers with the list in force that have heard of another one last. Returns false if there are none.
     fn roll_out(&mut self) -> bool {
         self.operator.rolled_out = self.lists.present();
-        let lists = [self.lists.present(), self.lists.latest_begun()].map(|list| self.lists.fingerprint(list));
+        let next = self.lists.next().unwrap_or(self.lists.present());
+        let lists = [self.lists.present(), next].map(|list| self.lists.fingerprint(list));
         let is_late = |broker: &usize| {
             let node = &self.brokers[*broker];
-            node.core.is_some() && !node.is_paused() && !node.follows && !lists.contains(&node.list)
+            node.core.is_some() && !node.is_paused() && !lists.contains(&node.list)
         };
         let late: Vec<usize> = (0..self.brokers.len()).filter(is_late).collect();
         late.iter().for_each(|broker| self.kill(*broker, true));
@@ -649,11 +650,8 @@ impl World {
     /// Takes note of what a broker has heard of a change.
     pub fn heard_of_change(&mut self, broker: usize, news: &ChangeNews) {
         self.say(|| format!("broker {broker}: {news:?}"));
-        let node = &mut self.brokers[broker];
-        match news {
-            ChangeNews::Announced { .. } => node.follows = true,
-            ChangeNews::InForce { topology, .. } => (node.list, node.follows) = (topology.fingerprint(), false),
-        }
+        let (ChangeNews::Announced { topology, .. } | ChangeNews::InForce { topology, .. }) = news;
+        self.brokers[broker].list = topology.fingerprint();
     }
 
     /// Returns true if a broker with a list that looks at one of its servers hears of the next one.
@@ -673,7 +671,7 @@ impl World {
     /// Returns true if a server may lose its memory: who has not heard of a change that has begun hears of it from another one (A11).
     pub fn may_lose(&mut self, server: usize) -> bool {
         let latest = self.lists.latest_begun();
-        let living = self.brokers.iter().filter(|node| node.core.is_some() && !node.follows);
+        let living = self.brokers.iter().filter(|node| node.core.is_some());
         let mut lists: Vec<usize> = living.map(|node| self.lists.of(node.list)).collect();
         lists.sort_unstable();
         lists.dedup();
