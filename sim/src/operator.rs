@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use lockbroker_core::command::{Command, Key, Reply, Value};
 use lockbroker_core::lock::{FencingToken, LockItem, Permit};
 use lockbroker_core::shard::state_item::{Epoch, Generation, Made, Stamp, StateItem, Witness};
-use lockbroker_core::shard::{ChangeNews, LIVES, READY, first_token, protocol};
+use lockbroker_core::shard::{ChangeNews, LIVES, READY, Shards, first_token, protocol};
 use lockbroker_core::store::{ItemState, Slots};
 
 use crate::event::Event;
@@ -192,11 +192,11 @@ impl World {
         self.max_ttl() + 45 * SEC
     }
 
-    /// Starts brokers with the list in force that have heard of another one last. Returns false if there are none.
-    fn roll_out(&mut self) -> bool {
-        self.operator.rolled_out = self.lists.present();
-        let next = self.lists.next().unwrap_or(self.lists.present());
-        let lists = [self.lists.present(), next].map(|list| self.lists.fingerprint(list));
+    /// Starts brokers with a list that have heard of another one last, which is not the next one either. Returns false if there are
+    /// none.
+    fn roll_out(&mut self, list: usize, next: usize) -> bool {
+        self.operator.rolled_out = list;
+        let lists = [list, next].map(|list| self.lists.fingerprint(list));
         let is_late = |broker: &usize| {
             let node = &self.brokers[*broker];
             node.core.is_some() && !node.is_paused() && !lists.contains(&node.list)
@@ -207,7 +207,8 @@ impl World {
     }
 
     fn begin_run(&mut self) {
-        if self.roll_out() {
+        let present = self.lists.present();
+        if self.roll_out(self.operator.rolled_out.max(present), self.lists.next().unwrap_or(present)) {
             return self.operate_in(3 * SEC);
         }
         if self.lists.next().is_none() && (self.calm || !self.draw_list()) {
@@ -584,6 +585,14 @@ impl World {
 
     fn change_is_through(&mut self) {
         let list = self.lists.present() + 1;
+        let generation = self.lists.generation(list);
+        let has_moved = |shards: &Shards| shards.generation() >= Some(generation);
+        if !self.brokers.iter().any(|node| node.shards.as_ref().is_some_and(has_moved)) {
+            // What was opened may be lost again before anybody has seen it. Then all is closed until the command is run again.
+            self.end_run();
+            self.roll_out(list, list);
+            return self.operate_in(4 * SEC);
+        }
         self.note("list in force", [list as u64, 0, 0]);
         self.report.changes += 1;
         self.lists.advance();
@@ -683,7 +692,7 @@ impl World {
     pub fn list_for_start(&mut self) -> usize {
         let (present, latest) = (self.lists.present(), self.lists.latest_begun());
         let Some(before) = latest.checked_sub(1) else { return latest };
-        let is_rolled_out = latest == present && (self.operator.rolled_out == latest || self.among(2) == 0);
+        let is_rolled_out = self.operator.rolled_out == latest || latest == present && self.among(2) == 0;
         if !is_rolled_out && self.is_spoken_of(before, None) { before } else { latest }
     }
 
