@@ -279,6 +279,9 @@ impl Shards {
             return index;
         }
         let index = found.unwrap_or(self.shards.len());
+        if let Some(mut turn) = found.and_then(|gone| self.turn(gone, env)) {
+            turn.forget_under_way();
+        }
         let note = self.common.settings.note.clone();
         let shard = Shard::new(index, Arc::clone(address), fingerprint, note, env.now(), env);
         match found {

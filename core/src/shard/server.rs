@@ -240,6 +240,11 @@ impl Shard {
     }
 }
 
+/// Says that a command may have been carried out, and that its lock is kept by another server now.
+fn moved_meanwhile() -> StoreError {
+    StoreError::uncertain("the servers have changed while the command was under way")
+}
+
 impl<E: Env> Turn<'_, E> {
     /// Sends off all that can be sent now.
     pub(crate) fn launch(&mut self) {
@@ -332,7 +337,7 @@ impl<E: Env> Turn<'_, E> {
         if self.shard.is_retired {
             self.hang_up(link);
             if let Payload::Jobs(batch) = payload {
-                self.fail_all(batch, &super::moved());
+                self.fail_all(batch, &moved_meanwhile());
             }
             return false;
         }
@@ -375,6 +380,15 @@ impl<E: Env> Turn<'_, E> {
         self.shard.is_retired = true;
         self.shard.dialling = false;
         self.hang_up_idle();
+    }
+
+    /// Answers what is under way on a shard that is to be made anew: nothing of it is heard any more.
+    pub(crate) fn forget_under_way(&mut self) {
+        for under_way in std::mem::take(&mut self.shard.under_way) {
+            if let Payload::Jobs(batch) = under_way.payload {
+                self.fail_all(batch, &moved_meanwhile());
+            }
+        }
     }
 
     /// Takes note of what became of the broker's note. What was refused is tried again when it is due.
