@@ -211,8 +211,12 @@ impl World {
         if self.roll_out(self.operator.rolled_out.max(present), self.lists.next().unwrap_or(present)) {
             return self.operate_in(3 * SEC);
         }
+        self.restart_foreign_servers();
         if self.lists.next().is_none() && (self.calm || !self.draw_list()) {
-            return if self.calm { () } else { self.operate_in(5 * SEC) };
+            if !self.calm {
+                self.operate_in(5 * SEC);
+            }
+            return;
         }
         let (from, to) = (self.lists.present(), self.lists.present() + 1);
         let generation = self.lists.generation(to);
@@ -249,6 +253,25 @@ impl World {
             failed: false,
         });
         self.begin_round(0);
+    }
+
+    /// Restarts servers in force that a broker with an old list has set up after a loss: nobody else uses them.
+    fn restart_foreign_servers(&mut self) {
+        let present = self.lists.present();
+        let ours: Vec<u64> =
+            (present..=self.lists.next().unwrap_or(present)).map(|list| self.lists.fingerprint(list)).collect();
+        for server in self.lists.servers(present).to_vec() {
+            let stopped = self.machines[server].down || self.machines[server].server.clock().is_stopped();
+            if stopped || !self.may_lose(server) {
+                continue;
+            }
+            let state = protocol::read_state(&self.execute(server, &protocol::probe()));
+            if let Ok(StateItem::Shows { fingerprint, .. }) = state
+                && !ours.contains(&fingerprint)
+            {
+                self.lose_memory(server, false);
+            }
+        }
     }
 
     /// Draws the next list. Returns false if that cannot be had now.
@@ -431,8 +454,7 @@ impl World {
         // Its clock may be fast.
         let wait = if self.options.drift { max_ttl - max_ttl / 10_000 } else { max_ttl };
         let Some(change) = &mut self.operator.change else { return };
-        let is_prepared =
-            |server: &Server| server.seen.is_some() || server.is_present && server.prepared.is_some();
+        let is_prepared = |server: &Server| server.seen.is_some() || server.is_present && server.prepared.is_some();
         if !change.servers.iter().all(is_prepared) {
             let servers = format!("{:?}", change.servers);
             self.say(|| format!("operator: not all is prepared: {servers}"));
@@ -459,8 +481,10 @@ impl World {
         let generation = change.generation;
         let left = change.servers.iter().enumerate().filter(|(_, server)| server.seen.is_none());
         let left: Vec<(usize, Stamp)> = left.filter_map(|(at, server)| Some((at, server.prepared?))).collect();
-        let queue =
-            left.into_iter().map(|(at, prepared)| (at, vec![protocol::flip(prepared, self.fresh(generation))])).collect();
+        let queue = left
+            .into_iter()
+            .map(|(at, prepared)| (at, vec![protocol::flip(prepared, self.fresh(generation))]))
+            .collect();
         self.begin_step(Step::Flip, queue, 0);
     }
 

@@ -11,8 +11,8 @@ use crate::choices::Choices;
 use crate::client::{Client, Value};
 use crate::event::{Event, Planned};
 use crate::exchanges::{Exchange, Link};
-use crate::marks::Marks;
 use crate::lists::Lists;
+use crate::marks::Marks;
 use crate::net::Conn;
 use crate::operator::{OPERATOR, Operator};
 use crate::options::Options;
@@ -112,7 +112,8 @@ impl World {
             let ppm = if options.drift { [0, 100, -100][choices.spread(3) as usize] } else { 0 };
             Clock::new(at * 1_000 * SEC, ppm)
         };
-        let brokers = (0..options.brokers).map(|b| Node::new(clock(1 + b as u64), options.shards + options.spares)).collect();
+        let brokers =
+            (0..options.brokers).map(|b| Node::new(clock(1 + b as u64), options.shards + options.spares)).collect();
         let mut clients: Vec<Client> = (0..options.clients).map(|c| Client::new(clock(50 + c as u64))).collect();
         for client in &mut clients {
             client.shipped = options.draw_shipped(client.clock.at(0), &mut choices);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use lockbroker_core::command::{Key, Stale, Ttl, Value};
 
-use super::{Listed, Settings};
 use super::memory::{Class, Memory, key_bytes};
+use super::{Listed, Settings};
 use crate::Choices;
 
 /// What a command meets beside the items.
