@@ -2,7 +2,7 @@
 
 use lockbroker_core::env::Mark;
 use lockbroker_sim::marks::Marks;
-use lockbroker_sim::shrink;
+use lockbroker_sim::{Report, Theme, shrink};
 
 /// The seeds that run with every change. `scripts/night` runs more of them.
 const SEEDS: u64 = 150;
@@ -35,4 +35,23 @@ fn assert_missing_none(marks: &Marks) {
 #[test]
 fn a_seed_is_the_same_run_in_every_build() {
     assert_eq!(format!("{:016x}", shrink::seeded(7, None, false).hash), "7e8fbcc0aa7c8603");
+}
+
+/// The seeds that run with an operator who changes the servers.
+const CHANGES: u64 = 60;
+
+/// Deployments keep their promises while their servers change, and changes go through.
+#[test]
+fn servers_change_and_nothing_is_violated() {
+    let mut report = Report::default();
+    for seed in 1..=CHANGES {
+        let run = shrink::themed(seed, Theme::Changes, None, false);
+        assert_eq!(run.violation, None, "seed {seed}");
+        report.add(&run.report);
+        if seed % 20 == 0 {
+            let recorded = shrink::recorded(run.answers, None, false);
+            assert_eq!(run.hash, recorded.hash, "the choices of seed {seed} were another run");
+        }
+    }
+    assert!(report.changes > CHANGES && report.resumed > CHANGES && report.copied > CHANGES, "{report}");
 }
