@@ -499,8 +499,12 @@ impl<E: Env> Turn<'_, E> {
 
     /// Returns true if the servers have changed, and the lock is not kept here any more, or nobody knows where.
     fn has_moved(&self, job: &Job) -> bool {
-        let routes = &self.common.routes;
-        self.shard.is_retired || routes.is_changing() && routes.home(&job.item.name) != Some(self.shard.index)
+        (self.shard.is_retired || self.common.routes.is_changing()) && self.is_kept_elsewhere(job)
+    }
+
+    /// Returns true if the lock is not kept here by the topologies that are known now, or nobody knows where.
+    fn is_kept_elsewhere(&self, job: &Job) -> bool {
+        self.shard.is_retired || self.common.routes.home(&job.item.name) != Some(self.shard.index)
     }
 
     fn fail(&mut self, job: Job, error: StoreError) {
@@ -568,15 +572,18 @@ impl<E: Env> Turn<'_, E> {
     }
 
     /// Looks anew at all that waits: a lock may be kept elsewhere now. Returns what keeps such a lock, for where it is kept. Whoever asked
-    /// for anything else asks again.
+    /// for anything else asks again. When a change is through, a server of both topologies still has what waited for it before: it is
+    /// not to be carried out there.
     fn sort_all_anew(&mut self) -> Vec<Job> {
         let mut all = self.shard.queues.take_parked();
         all.extend(self.shard.queues.take_waiting());
         let mut moved = Vec::new();
         for job in all {
-            match matches!(job.op, Op::Replace { .. }) && job.op.keeps_a_lock() && self.has_moved(&job) {
-                true => moved.push(job),
-                false => self.take(job),
+            let keeps_a_lock = matches!(job.op, Op::Replace { .. }) && job.op.keeps_a_lock();
+            match (self.is_kept_elsewhere(&job), keeps_a_lock) {
+                (true, true) => moved.push(job),
+                (true, false) => self.fail(job, self::moved()),
+                (false, _) => self.take(job),
             }
         }
         moved
