@@ -195,6 +195,7 @@ impl Shards {
         let words = looked.words.take();
         let announced = looked.state.announced();
         if let Some(to) = announced {
+            self.complete_before(shard, to, env);
             self.hear(to);
         }
         if let Some((topology, dead)) = words {
@@ -202,6 +203,20 @@ impl Shards {
         }
         self.ask_for_words(shard, env.now());
         self.sort_out(env);
+    }
+
+    /// Moves on to a topology that is in force by now, before the one after it is heard of: nobody announces that on a server of a
+    /// change that is not through. One who was away meanwhile sees both at once.
+    fn complete_before(&mut self, shard: usize, to: Announced, env: &mut impl Env) {
+        let Some(Change { to: before, plan: Some(_), .. }) = &self.common.routes.change else { return };
+        let state = &self.shards[shard].state;
+        let shows = state.ours() == before.fingerprint
+            && state.stamp().is_some_and(|stamp| stamp.generation >= before.generation);
+        let is_next = to.generation > before.generation && to.fingerprint != before.fingerprint;
+        if shows && is_next {
+            self.move_on(env);
+            self.sort_jobs_anew(env);
+        }
     }
 
     /// Takes note of a change that was announced.
@@ -335,16 +350,21 @@ impl Shards {
             }
         }
         if before != (self.common.routes.shown.clone(), self.common.routes.change.is_some()) {
-            let mut moved = Vec::new();
-            for shard in 0..self.shards.len() {
-                let Some(mut turn) = self.turn(shard, env) else { continue };
-                moved.extend(turn.sort_all_anew());
-            }
-            for job in moved {
-                let home = self.shard_of(&job.item.name);
-                let Some(mut turn) = self.turn(home, env) else { continue };
-                turn.take(job);
-            }
+            self.sort_jobs_anew(env);
+        }
+    }
+
+    /// Looks anew at all that waits, on every shard.
+    fn sort_jobs_anew(&mut self, env: &mut impl Env) {
+        let mut moved = Vec::new();
+        for shard in 0..self.shards.len() {
+            let Some(mut turn) = self.turn(shard, env) else { continue };
+            moved.extend(turn.sort_all_anew());
+        }
+        for job in moved {
+            let home = self.shard_of(&job.item.name);
+            let Some(mut turn) = self.turn(home, env) else { continue };
+            turn.take(job);
         }
     }
 
