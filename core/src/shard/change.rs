@@ -400,9 +400,12 @@ impl Shards {
     /// said to be dead.
     fn note_readiness(&mut self, env: &mut impl Env) {
         let next = self.common.routes.next();
+        let former = Phase::Foreign { fingerprint: self.common.routes.present.fingerprint };
         let is_ready = |shard: &usize| {
             let shard = &self.shards[*shard];
-            shard.is_up() && shard.state.stamp().is_some() && shard.clock.runs()
+            // One that was flipped, and was set up by the present list after a loss, is flipped again.
+            let is_met = shard.state.stamp().is_some() || shard.state.phase() == former;
+            shard.is_up() && is_met && shard.clock.runs()
         };
         let now = env.now();
         let silent = self.silent(now);
