@@ -364,6 +364,8 @@ impl World {
         let Some(change) = &mut self.operator.change else { return };
         let is_well = match (&said, change.step) {
             (None, _) => false,
+            // A full server opens nothing, and takes no copy.
+            (Some(said), _) if said.iter().any(|said| matches!(said, Reply::Refused(_))) => false,
             (Some(said), Step::Look) => match read_look(said) {
                 Some(state) => change.look(at, state, now),
                 None => false,
