@@ -37,6 +37,6 @@ mod world;
 
 pub use choices::{Asked, Choices};
 pub use options::{Fault, Options};
-pub use report::Report;
+pub use report::{Changing, Report};
 pub use themes::Theme;
 pub use world::World;

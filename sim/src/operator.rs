@@ -654,6 +654,7 @@ impl World {
         let is_present = self.lists.servers(self.lists.present()).contains(&server);
         if is_flipped && is_present && self.lists.flip(server) {
             self.note("flipped", [server as u64, 0, 0]);
+            self.report.changing.begun += 1;
             self.note_moves(server);
         }
     }
@@ -685,6 +686,10 @@ impl World {
     /// Takes note of what a broker has heard of a change.
     pub fn heard_of_change(&mut self, broker: usize, news: &ChangeNews) {
         self.say(|| format!("broker {broker}: {news:?}"));
+        match news {
+            ChangeNews::Announced { .. } => self.report.changing.announced += 1,
+            ChangeNews::InForce { .. } => self.report.changing.moved_on += 1,
+        }
         let (ChangeNews::Announced { topology, .. } | ChangeNews::InForce { topology, .. }) = news;
         self.brokers[broker].list = topology.fingerprint();
     }

@@ -29,9 +29,39 @@ pub struct Report {
     pub changes: u64,
     pub resumed: u64,
     pub copied: u64,
+    /// What brokers and locks went through in them.
+    pub changing: Changing,
     pub faults: [u64; Fault::ALL.len()],
     /// Those of them that hit a held lock.
     pub hits: [u64; Fault::ALL.len()],
+}
+
+/// What brokers and locks have gone through while servers changed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changing {
+    /// Brokers that have heard of the next list.
+    pub announced: u64,
+    /// Servers that were flipped.
+    pub begun: u64,
+    /// Brokers that have moved on to the next list.
+    pub moved_on: u64,
+    /// Held locks that were created anew at another server.
+    pub reasserted: u64,
+    /// Lingers that were copied.
+    pub lingers: u64,
+}
+
+impl Changing {
+    fn counts(&mut self) -> [&mut u64; 5] {
+        let Changing { announced, begun, moved_on, reasserted, lingers } = self;
+        [announced, begun, moved_on, reasserted, lingers]
+    }
+
+    fn add(&mut self, mut other: Changing) {
+        for (count, more) in self.counts().into_iter().zip(other.counts()) {
+            *count += *more;
+        }
+    }
 }
 
 impl Report {
@@ -59,6 +89,7 @@ impl Report {
         self.changes += other.changes;
         self.resumed += other.resumed;
         self.copied += other.copied;
+        self.changing.add(other.changing);
         for fault in 0..Fault::ALL.len() {
             self.faults[fault] += other.faults[fault];
             self.hits[fault] += other.hits[fault];
@@ -80,7 +111,13 @@ impl fmt::Display for Report {
         writeln!(f, "{} told lost, {} ran out, {} revoked", self.lost, self.ran_out, self.revoked)?;
         if self.changes + self.resumed > 0 {
             let (changes, resumed, copied) = (self.changes, self.resumed, self.copied);
-            writeln!(f, "{changes} changes of the servers, resumed {resumed} times; {copied} items copied")?;
+            let Changing { announced, begun, moved_on, reasserted, lingers } = self.changing;
+            writeln!(f, "{changes} changes of the servers, resumed {resumed} times; {begun} servers flipped")?;
+            writeln!(f, "brokers heard of one {announced} times, and moved on {moved_on} times")?;
+            writeln!(
+                f,
+                "{copied} items copied, {lingers} of them lingers; {reasserted} held locks re-asserted elsewhere"
+            )?;
         }
         for (number, fault) in Fault::ALL.iter().enumerate() {
             let (all, hits) = (self.faults[number], self.hits[number]);

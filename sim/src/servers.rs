@@ -163,6 +163,11 @@ impl World {
             return reply;
         };
         let before = self.check.items[shard][name].map(|item| item.state);
+        let mut others = self.check.items.iter().enumerate().filter(|(other, _)| *other != shard);
+        let mut is_of_another = || others.any(|(_, items)| items[name].is_some_and(|item| item.state == state));
+        if matches!(command, Command::Arithmetic { .. }) && matches!(state, ItemState::Held(_)) && is_of_another() {
+            self.report.changing.reasserted += 1;
+        }
         if before != Some(state) && shard == self.shard_of(name) {
             self.check.changed[name] = self.now;
             if matches!(state, ItemState::Lingering(id) if id.is_revocation()) {
@@ -183,6 +188,7 @@ impl World {
     /// Takes note of a copy of an item: it lives as long as that.
     fn note_copy(&mut self, shard: usize, name: usize, state: ItemState) {
         self.say(|| format!("n{name} is copied to server {shard}, {}", crate::words::state(state)));
+        self.report.changing.lingers += u64::from(matches!(state, ItemState::Lingering(_)));
         let items = self.check.items.iter().filter_map(|items| items[name]);
         let Some(copied) = items.filter(|item| item.state == state).max_by_key(Item::sure) else { return };
         self.check.items[shard][name] = Some(Item { whole: false, ..copied });

@@ -2,7 +2,7 @@
 
 use lockbroker_core::env::Mark;
 use lockbroker_sim::marks::Marks;
-use lockbroker_sim::{Report, Theme, shrink};
+use lockbroker_sim::{Changing, Report, Theme, shrink};
 
 /// The seeds that run with every change. `scripts/night` runs more of them.
 const SEEDS: u64 = 150;
@@ -54,4 +54,7 @@ fn servers_change_and_nothing_is_violated() {
         }
     }
     assert!(report.changes > CHANGES && report.resumed > CHANGES && report.copied > CHANGES, "{report}");
+    let Changing { announced, begun, moved_on, reasserted, lingers } = report.changing;
+    let least = [announced, begun, moved_on, reasserted, lingers].into_iter().min();
+    assert!(least > Some(0), "all of this is reached: {report}");
 }
