@@ -263,6 +263,7 @@ impl Theme {
             }
             Theme::Changes => {
                 options.spares = 2;
+                options.shares = [0, 6][choices.spread(2) as usize];
                 options.operator_dies = [0, 2_000, 20_000][choices.spread(3) as usize];
                 options.length += 100 * SEC;
                 options.fault_every *= 2;
