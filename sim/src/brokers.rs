@@ -422,6 +422,6 @@ impl World {
 
     /// Returns the longest ttl.
     pub fn max_ttl(&self) -> u64 {
-        nanos(self.options.settings.max_ttl)
+        nanos(self.lists.max_ttl())
     }
 }

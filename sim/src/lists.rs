@@ -121,9 +121,14 @@ impl Lists {
         self.flipped.contains(&server)
     }
 
+    /// Returns the longest ttl of all lists: it is never lowered.
+    pub fn max_ttl(&self) -> Duration {
+        self.all.last().map_or(Duration::ZERO, |list| list.topology.max_ttl)
+    }
+
     /// Takes another list for the next one. Returns false if it is the one in force.
-    pub fn add(&mut self, weights: &[(usize, u32)]) -> bool {
-        let list = List::new(weights, self.all[self.present].topology.max_ttl, &self.names);
+    pub fn add(&mut self, weights: &[(usize, u32)], max_ttl: Duration) -> bool {
+        let list = List::new(weights, max_ttl, &self.names);
         let is_other = list.fingerprint != self.all[self.present].fingerprint;
         if is_other {
             self.all.push(list);

@@ -2,6 +2,7 @@
 //! nothing in mind: it can die before any step, and is run again.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use lockbroker_core::command::{Command, Key, Reply, Value};
 use lockbroker_core::lock::{FencingToken, LockItem, Permit};
@@ -307,7 +308,9 @@ impl World {
             }
             self.start_afresh(spare);
         }
-        self.lists.add(&weights)
+        // With what else changes, the longest ttl may be raised.
+        let more = if self.among(6) == 1 { Duration::from_secs(1 + self.choices.spread(3)) } else { Duration::ZERO };
+        self.lists.add(&weights, self.lists.max_ttl() + more)
     }
 
     /// Starts a server that is in no list anew, so that it is empty.
