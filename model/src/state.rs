@@ -414,6 +414,7 @@ impl Op {
             Shipped::LookIfRevoked => Op::LookIfRevoked,
             Shipped::Watch { .. } | Shipped::LookForQueue | Shipped::Note(_) => unreachable!("there are no notes"),
             Shipped::ObserveHere { .. } | Shipped::LookForObserver(_) => unreachable!("nobody observes"),
+            Shipped::LookBack { .. } => unreachable!("the servers do not change"),
             Shipped::Value(_) => unreachable!("no lock has a value, and nobody observes any"),
         }
     }

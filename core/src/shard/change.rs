@@ -13,6 +13,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::epoch::{Announced, EpochState, Phase};
+use super::job::{self, Job, Op};
 use super::placement::Placement;
 use super::proof::Beginning;
 use super::server::Shard;
@@ -111,6 +112,12 @@ impl Routes {
         self.home(name).unwrap_or_else(|| self.present.home(name))
     }
 
+    /// Returns the shard that kept a name until its server was seen flipped. None if that has not come, or the name stays there.
+    pub(super) fn home_before(&self, name: &LockName) -> Option<usize> {
+        let (now, before) = (self.home(name)?, self.present.home(name));
+        (now != before).then_some(before)
+    }
+
     /// Returns true if names may live elsewhere than by the present topology.
     pub(super) fn is_changing(&self) -> bool {
         self.change.is_some()
@@ -166,6 +173,24 @@ impl<E: Env> Turn<'_, E> {
             Phase::Closed { .. } if self.awaits_a_change() => false,
             Phase::Closed { since, .. } => self.common.has_evidence(self.shard.index, since),
             _ => false,
+        }
+    }
+
+    /// Goes on with what a job takes next. Before an item is created again that is missing at its new place, the place before is
+    /// looked at: the lock may have got another id there, from a broker that has not created it at the new place yet (R24).
+    pub(super) fn go_on(&mut self, job: Job, op: Op) {
+        let name = &job.item.name;
+        let is_new_place = matches!(op, Op::Reassert { .. } | Op::Cover { .. });
+        match (&job.op, self.common.routes.home_before(name)) {
+            (Op::Replace { from, to, ttl, .. }, Some(before)) if is_new_place => {
+                let op = Op::LookBack { from: *from, to: *to, ttl: *ttl };
+                self.common.crossing.push((before, Job { op, ..job }));
+            }
+            (Op::LookBack { .. }, _) => {
+                let home = self.common.routes.home_or_before(name);
+                self.common.crossing.push((home, Job { op, ..job }));
+            }
+            _ => self.take(Job { op, ..job }),
         }
     }
 
@@ -351,6 +376,24 @@ impl Shards {
         }
         if before != (self.common.routes.shown.clone(), self.common.routes.change.is_some()) {
             self.sort_jobs_anew(env);
+        }
+    }
+
+    /// Brings jobs to the shards at which they go on.
+    pub(super) fn cross(&mut self, env: &mut impl Env) {
+        for (shard, job) in std::mem::take(&mut self.common.crossing) {
+            let Some(mut turn) = self.turn(shard, env) else { continue };
+            match job.op {
+                // A server that does not answer says nothing of the lock, as one that has lost its memory.
+                Op::LookBack { to, ttl, .. } if !turn.shard.serves() || turn.shard.is_retired => {
+                    let (op, home) =
+                        (job::recreate(&job.item, to, ttl), turn.common.routes.home_or_before(&job.item.name));
+                    if let Some(mut turn) = self.turn(home, env) {
+                        turn.take(Job { op, ..job });
+                    }
+                }
+                _ => turn.take(job),
+            }
         }
     }
 

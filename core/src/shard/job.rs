@@ -87,6 +87,16 @@ pub enum Op {
         /// Its ttl in seconds.
         ttl: u32,
     },
+    /// Look if the item still carries this where it was kept before the servers changed. If so, or if nothing is there, create it
+    /// again where it is kept now.
+    LookBack {
+        /// The state that the item carried.
+        from: ItemState,
+        /// The state that it is to carry.
+        to: ItemState,
+        /// Its ttl in seconds.
+        ttl: u32,
+    },
     /// Delete the item that carries this state.
     Remove {
         /// The state that the item carries.
@@ -152,6 +162,10 @@ pub struct Outcome {
 impl Outcome {
     pub(super) fn reply(reply: Reply) -> Outcome {
         Outcome { reply: Some(reply), ..Outcome::default() }
+    }
+
+    fn next(next: Op) -> Outcome {
+        Outcome { next: Some(next), ..Outcome::default() }
     }
 }
 
@@ -250,6 +264,7 @@ impl Op {
             Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => Kind::Item,
             Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Find { .. } => Kind::Item,
             Op::Remove { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked | Op::Value(_) => Kind::Item,
+            Op::LookBack { .. } => Kind::Item,
         }
     }
 
@@ -258,7 +273,7 @@ impl Op {
         match self {
             Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => true,
             Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Remove { .. } => false,
-            Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
+            Op::LookBack { .. } | Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
             Op::ObserveHere { .. } | Op::LookForObserver(_) => false,
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) | Op::Value(_) => false,
         }
@@ -266,7 +281,7 @@ impl Op {
 
     /// Returns true if a lock is lost where it comes late.
     pub(crate) fn keeps_a_lock(&self) -> bool {
-        self.renews() || matches!(self, Op::Cover { .. } | Op::Reassert { .. })
+        self.renews() || matches!(self, Op::Cover { .. } | Op::Reassert { .. } | Op::LookBack { .. })
     }
 
     fn renews(&self) -> bool {
@@ -295,7 +310,12 @@ impl Op {
 
     /// Returns true if it serves a lock that somebody holds: renews, re-asserts, moves or releases it.
     pub(crate) fn serves_a_holder(&self) -> bool {
-        matches!(self, Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Remove { .. })
+        self.keeps_a_lock() || matches!(self, Op::Replace { .. } | Op::Remove { .. })
+    }
+
+    /// Returns true if it is done where the lock was kept before the servers changed.
+    pub(crate) fn looks_back(&self) -> bool {
+        matches!(self, Op::LookBack { .. })
     }
 
     /// Returns true if it makes an item live on, so that the server's clock matters.
@@ -304,6 +324,7 @@ impl Op {
             Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } | Op::Share { .. } => true,
             Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } => true,
             Op::Remove { .. } | Op::Find { .. } | Op::Look | Op::Stands(_) | Op::LookIfRevoked => false,
+            Op::LookBack { .. } => false,
             // That of a value matters to nobody.
             Op::ObserveHere { .. } | Op::LookForObserver(_) => false,
             Op::Watch { .. } | Op::LookForQueue | Op::Note(_) | Op::Value(_) => false,
@@ -370,7 +391,7 @@ impl Op {
                 batch.extend(wakes.then(|| protocol::take_watcher(name)));
             }
             Op::Look => batch.extend([protocol::look(item), protocol::look_for_owner(item)]),
-            Op::Stands(_) | Op::LookIfRevoked => batch.push(protocol::look(item)),
+            Op::LookBack { .. } | Op::Stands(_) | Op::LookIfRevoked => batch.push(protocol::look(item)),
             Op::Watch { kept: true, ttl } => batch.extend(me.map(|me| protocol::keep_watching(name, me, *ttl))),
             Op::Watch { kept: false, ttl } => batch.extend(me.map(|me| protocol::watch(name, me, *ttl))),
             Op::LookForQueue => batch.push(protocol::look_for_queue(name)),
@@ -429,19 +450,14 @@ impl Op {
             }
             Op::Cover { state, ttl, .. } => self.covered(*state, *ttl, (item, said), seen),
             Op::Replace { to, ttl, reasserts, .. } => match self.changed(item, said, seen) {
+                // If something else is there, the next try finds out if that is ours, from an earlier re-assertion whose answer
+                // was lost.
                 Ok(CasOutcome::Missing) if *reasserts && seen.last_word.is_err() => {
-                    // If something else is there, the next try finds out if that is ours, from an earlier re-assertion
-                    // whose answer was lost.
-                    let (state, ttl) = (*to, *ttl);
-                    let next = match item.permit {
-                        None => Op::Reassert { state, ttl },
-                        Some(_) => Op::Cover { slots: Slots::Ensure, state, ttl },
-                    };
-                    Outcome { next: Some(next), ..Outcome::default() }
+                    Outcome::next(recreate(item, *to, *ttl))
                 }
                 // It is another grant's, and that is final. Its client is to hear if an operator did that.
                 Ok(CasOutcome::Exists) if self.renews_a_grant() && seen.last_word.is_ok() => {
-                    Outcome { next: Some(Op::LookIfRevoked), ..Outcome::default() }
+                    Outcome::next(Op::LookIfRevoked)
                 }
                 changed => Outcome::changed(changed, seen.last_word),
             },
@@ -451,6 +467,13 @@ impl Op {
                 let unsure = || seen.last_word.clone().err().unwrap_or_else(|| reasserted_before(seen.shard));
                 Outcome::changed(created, &Err(unsure()))
             }
+            Op::LookBack { from, to, ttl } => match self.read(first, protocol::read_look, seen) {
+                Ok(Some((state, _))) if state != *from && state != *to => {
+                    Outcome::reply(Reply::Changed(Err(kept_by_another(seen.shard))))
+                }
+                Ok(_) => Outcome::next(recreate(item, *to, *ttl)),
+                Err(error) => Outcome::reply(Reply::Changed(Err(error))),
+            },
             Op::Remove { .. } => {
                 let removed = self.read(first, protocol::read_change, seen);
                 // Whatever the outcome of the deletion, the broker that was taken off the list must hear of it.
@@ -477,9 +500,7 @@ impl Op {
         let done = matches!(said, Said::Done(_));
         match self {
             Op::Watch { kept: true, .. } if done => Outcome::reply(Reply::Watching(Watch::Kept)),
-            Op::Watch { kept: true, ttl } => {
-                Outcome { next: Some(Op::Watch { kept: false, ttl: *ttl }), ..Outcome::default() }
-            }
+            Op::Watch { kept: true, ttl } => Outcome::next(Op::Watch { kept: false, ttl: *ttl }),
             Op::Watch { kept: false, .. } if done => Outcome::reply(Reply::Watching(Watch::Begun)),
             Op::Watch { kept: false, .. } => Outcome::reply(Reply::Watching(Watch::No)),
             // On a full server each further try would be one more command in vain.
@@ -501,9 +522,8 @@ impl Op {
             Op::Grant { .. } | Op::HandOver { .. } | Op::Occupy { .. } => Reply::Granted(Err(error)),
             Op::Share { .. } => Reply::Shared(Err(error)),
             Op::Find { .. } => Reply::Found(Err(error)),
-            Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } | Op::Remove { .. } => {
-                Reply::Changed(Err(error))
-            }
+            Op::Replace { .. } | Op::Cover { .. } | Op::Reassert { .. } => Reply::Changed(Err(error)),
+            Op::LookBack { .. } | Op::Remove { .. } => Reply::Changed(Err(error)),
             Op::Look => Reply::Status(Err(error)),
             Op::Stands(_) => Reply::Stands(Err(error)),
             // Tells what is known without an answer: the grant is gone.
@@ -544,7 +564,7 @@ impl Op {
             Ok(0) => Op::Cover { slots: Slots::Ensure, state, ttl },
             Ok(slots) => Op::Cover { slots: Slots::Raise(slots), state, ttl },
         };
-        Outcome { next: Some(next), ..Outcome::default() }
+        Outcome::next(next)
     }
 
     /// Reads what an intent has found beside it.
@@ -690,6 +710,19 @@ pub(super) fn unanswered() -> StoreError {
 
 fn reasserted_before(shard: &str) -> StoreError {
     StoreError::unavailable(format!("memcached {shard} has an item again for a lock that it had lost"), None)
+}
+
+fn kept_by_another(shard: &str) -> StoreError {
+    let why = format!("another broker has given the lock a new id at memcached {shard}, before the servers changed");
+    StoreError::unavailable(why, None)
+}
+
+/// Returns what creates an item again. Of a permit others are to look for it first.
+pub(super) fn recreate(item: &LockItem, state: ItemState, ttl: u32) -> Op {
+    match item.permit {
+        None => Op::Reassert { state, ttl },
+        Some(_) => Op::Cover { slots: Slots::Ensure, state, ttl },
+    }
 }
 
 /// Returns the item of a permit of the same lock.

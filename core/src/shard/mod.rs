@@ -264,6 +264,8 @@ pub(crate) struct Common {
     health: ShardHealth,
     /// When the last look at each shard was sent that told of no change, and if the shard was open.
     clean: Vec<Option<(Time, bool)>>,
+    /// Jobs that go on at another shard.
+    crossing: Vec<(usize, Job)>,
     /// The requests under way that can be given up, and whether somebody waits for their answers.
     wanted: Table<RequestId, bool>,
     outputs: VecDeque<Output>,
@@ -302,8 +304,8 @@ impl Shards {
         let shards: Vec<Shard> = settings.members.iter().enumerate().map(&mut shard).collect();
         let routes = Routes::new(Plan::new(topology, (0..shards.len()).collect()));
         let (health, clean) = (ShardHealth::new(shards.len()), vec![None; shards.len()]);
-        let (wanted, outputs) = (table::new(seed), VecDeque::new());
-        Shards { shards, common: Common { settings, routes, health, clean, wanted, outputs } }
+        let (crossing, wanted, outputs) = (Vec::new(), table::new(seed), VecDeque::new());
+        Shards { shards, common: Common { settings, routes, health, clean, crossing, wanted, outputs } }
     }
 
     /// Returns what a broker needs to know of this store.
@@ -435,6 +437,7 @@ impl Shards {
         let Some(mut turn) = self.turn(shard, env) else { return };
         let is_look = turn.answered(link, said);
         turn.sort_anew();
+        self.cross(env);
         if is_look {
             self.follow(shard, env);
         }
@@ -504,7 +507,9 @@ impl<E: Env> Turn<'_, E> {
 
     /// Returns true if the lock is not kept here by the topologies that are known now, or nobody knows where.
     fn is_kept_elsewhere(&self, job: &Job) -> bool {
-        self.shard.is_retired || self.common.routes.home(&job.item.name) != Some(self.shard.index)
+        let (routes, name) = (&self.common.routes, &job.item.name);
+        let home = if job.op.looks_back() { routes.home_before(name) } else { routes.home(name) };
+        self.shard.is_retired || home != Some(self.shard.index)
     }
 
     fn fail(&mut self, job: Job, error: StoreError) {
@@ -542,7 +547,7 @@ impl<E: Env> Turn<'_, E> {
             }
             let Some(op) = outcome.next else { continue };
             // One that nobody waits for any more is left out when its batch is made.
-            self.take(Job { op, ..job });
+            self.go_on(job, op);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::state_item::{Epoch, Made, Stamp};
 use super::*;
 use crate::command::{Cas, Key, Left, Refusal, Shown, Value};
 use crate::lock::{FencingToken, GrantId, Owner};
@@ -47,6 +48,8 @@ impl Env for Outside {
 #[derive(Debug, Default)]
 struct Memory {
     items: BTreeMap<Key, (u64, u64)>,
+    /// The values that are text, put there by a test.
+    texts: BTreeMap<Key, String>,
     /// The number of locks' items that it has created.
     created: usize,
     /// The keys that were to be written. It has no room for text.
@@ -59,7 +62,9 @@ impl Memory {
         let found = self.items.get(key).copied();
         match command {
             Command::Get { want, .. } => match found {
-                None => Said::Missing,
+                None => self.texts.get(key).map_or(Said::Missing, |text| {
+                    Said::Done(Shown { value: Some(Value::Text(text.as_str().into())), ..Shown::default() })
+                }),
                 Some((cas, value)) => Said::Done(Shown {
                     cas: want.cas.then_some(Cas(cas)),
                     left: want.left.then(|| Left::Seconds(300_000_000 - (now.nanos() / 1_000_000_000) as u32)),
@@ -104,11 +109,12 @@ impl Memory {
     }
 }
 
-/// Shards, and the one memcached behind them.
+/// Shards, and the memcached behind them.
 struct Bench {
     shards: Shards,
     env: Outside,
-    memory: Memory,
+    /// One for each shard.
+    memories: Vec<Memory>,
     answers: BTreeMap<RequestId, Reply>,
     /// Commands whose answers are held back, where that is wanted.
     held_back: Option<Vec<(LinkId, Vec<Command>)>>,
@@ -125,12 +131,12 @@ impl Bench {
 
     fn of(watcher: Option<Watcher>) -> Bench {
         let mut env = Outside::default();
-        let members = vec![Member { address: "memcached.test:11211".into(), weight: 1 }];
+        let members = vec![member(0)];
         let settings = Settings { members, max_ttl: MAX_TTL, note: None, watcher };
         let shards = Shards::new(settings, 1, &mut env);
-        let (memory, answers) = (Memory::default(), BTreeMap::new());
+        let (memories, answers) = (vec![Memory::default()], BTreeMap::new());
         let (reachable, process, last_link, asked) = (true, 1, 0, 0);
-        Bench { shards, env, memory, answers, held_back: None, reachable, process, last_link, asked }
+        Bench { shards, env, memories, answers, held_back: None, reachable, process, last_link, asked }
     }
 
     /// Makes one that grants locks.
@@ -160,18 +166,18 @@ impl Bench {
         while let Some(output) = self.shards.output() {
             match output {
                 Output::TellKeeper { .. } | Output::TellObserver { .. } | Output::Change(_) => {}
-                Output::Meet { .. } => unreachable!("the servers stay"),
+                Output::Meet { shard, .. } => assert!(shard < self.memories.len(), "it is a server of the test"),
                 Output::Answer { id, reply, .. } => {
                     assert_eq!(self.answers.insert(id, reply), None, "a request has one answer");
                 }
                 Output::Dial { shard, .. } => {
-                    let dialled = self.dial();
+                    let dialled = self.dial(shard);
                     self.shards.dialled(shard, dialled, &mut self.env);
                 }
                 Output::Compare { shard } => self.shards.compared(shard, None, &mut self.env),
-                Output::Send { link, commands, .. } => match &mut self.held_back {
+                Output::Send { shard, link, commands, .. } => match &mut self.held_back {
                     Some(held_back) => held_back.push((link, commands)),
-                    None => self.answer(link, &commands),
+                    None => self.answer(shard, link, &commands),
                 },
                 Output::Hangup { .. } | Output::News { .. } | Output::Ready(_) | Output::Wake { .. } => {}
             }
@@ -179,22 +185,53 @@ impl Bench {
         }
     }
 
-    fn dial(&mut self) -> Result<Dialled, Unreached> {
+    fn dial(&mut self, shard: usize) -> Result<Dialled, Unreached> {
         if !self.reachable {
             return Err(Unreached { why: "nobody answers".into(), reason: crate::failure::Cause::StoreUnavailable });
         }
         self.last_link += 1;
-        let process = Some(Process { pid: self.process, began: 1 });
+        let process = Some(Process { pid: self.process, began: shard as u64 });
         let address = SocketAddr::from(([127, 0, 0, 1], 11_211));
         Ok(Dialled { link: LinkId(self.last_link), address, process, refusal: None })
     }
 
-    fn answer(&mut self, link: LinkId, commands: &[Command]) {
+    fn answer(&mut self, shard: usize, link: LinkId, commands: &[Command]) {
         let said = match self.reachable {
-            true => Ok(commands.iter().map(|command| self.memory.execute(command, self.env.now)).collect()),
+            true => Ok(commands.iter().map(|command| self.memories[shard].execute(command, self.env.now)).collect()),
             false => Err("the connection broke".into()),
         };
-        self.shards.answered(0, link, said, &mut self.env);
+        self.shards.answered(shard, link, said, &mut self.env);
+    }
+
+    fn execute(&mut self, shard: usize, command: &Command) -> Said {
+        self.memories[shard].execute(command, self.env.now)
+    }
+
+    /// Moves all names to another server, which is not open yet. Returns after the broker has seen the flip.
+    fn move_names(&mut self) {
+        let to = Topology { members: vec![member(1)], max_ttl: MAX_TTL };
+        let fingerprint = to.fingerprint();
+        let state = self.execute(0, &protocol::probe());
+        let from = protocol::read_state(&state).unwrap().stamp().expect("it has an S");
+        let stamp = |epoch| Stamp { epoch: Epoch::from_random(epoch), generation: from.generation.next().unwrap() };
+        self.memories.push(Memory::default());
+        self.execute(1, &protocol::begin(stamp(1_001), fingerprint, Made::ByChange));
+        for memory in &mut self.memories {
+            memory.texts.insert(Key::Topology(fingerprint), to.text());
+        }
+        self.execute(0, &protocol::note_change(stamp(0).generation, fingerprint));
+        self.pass(Duration::from_secs(3));
+        assert!(self.shards.is_changing(), "it was announced");
+        self.execute(0, &protocol::flip(from, stamp(1_002)));
+        self.pass(Duration::from_secs(2));
+        assert_eq!(self.shards.status(1, self.env.now).state, ShardState::Moving);
+    }
+
+    /// Renews the lock. Returns what that came to, and how many locks' items were created at the new server.
+    fn renew(&mut self, id: GrantId) -> (Option<Reply>, usize) {
+        let renewed = self.ask(renewal(id));
+        self.pass(Duration::from_secs(1));
+        (self.reply(renewed).cloned(), self.memories[1].created)
     }
 
     fn ask(&mut self, request: Request) -> RequestId {
@@ -214,6 +251,10 @@ impl Bench {
         let asked = self.ask(Request::Grant { id, ttl: 10 });
         assert!(matches!(self.reply(asked), Some(Reply::Granted(Ok(Granted::Yes(_))))), "{:?}", self.reply(asked));
     }
+}
+
+fn member(shard: usize) -> Member {
+    Member { address: format!("memcached-{shard}.test:11211").into(), weight: 1 }
 }
 
 fn name() -> LockName {
@@ -237,7 +278,7 @@ fn a_memory_without_state_grants_nothing_for_the_longest_ttl() {
     assert_eq!(bench.state(), ShardState::Closed);
     bench.pass(Duration::from_secs(1));
     assert_eq!(bench.state(), ShardState::Open);
-    assert_eq!(bench.memory.created, 0, "no grant was sent (R20a)");
+    assert_eq!(bench.memories[0].created, 0, "no grant was sent (R20a)");
     bench.grant(ID(2));
 }
 
@@ -251,11 +292,11 @@ fn a_lock_lives_through_a_flush_between_its_renewal_and_the_witness() {
     let (link, commands) = sent.pop().expect("a batch was sent");
     let split = commands.len() - 1;
     let mut said: Vec<Said> =
-        commands[..split].iter().map(|command| bench.memory.execute(command, bench.env.now)).collect();
-    bench.memory.items.clear();
-    said.push(bench.memory.execute(&commands[split], bench.env.now));
+        commands[..split].iter().map(|command| bench.memories[0].execute(command, bench.env.now)).collect();
+    bench.memories[0].items.clear();
+    said.push(bench.memories[0].execute(&commands[split], bench.env.now));
     bench.shards.answered(0, link, Ok(said), &mut bench.env);
-    sent.into_iter().for_each(|(link, commands)| bench.answer(link, &commands));
+    sent.into_iter().for_each(|(link, commands)| bench.answer(0, link, &commands));
     bench.turn();
     let uncertain =
         Some(Reply::Changed(Err(StoreError::uncertain("the shard lost its memory while the command was under way"))));
@@ -331,12 +372,12 @@ fn what_nobody_waits_for_is_not_sent() {
     assert_eq!(bench.shards.status(0, bench.env.now).waiting, 2);
     given_up.into_iter().for_each(|id| bench.shards.give_up(id));
     let under_way = bench.held_back.replace(Vec::new()).expect("it was held back");
-    under_way.into_iter().for_each(|(link, commands)| bench.answer(link, &commands));
+    under_way.into_iter().for_each(|(link, commands)| bench.answer(0, link, &commands));
     bench.turn();
     assert_eq!(bench.shards.status(0, bench.env.now).waiting, 0);
     assert!(bench.shards.common.wanted.is_empty(), "nothing is left of it");
     assert!(given_up.iter().all(|id| bench.reply(*id).is_none()));
-    assert_eq!(bench.memory.created, 0);
+    assert_eq!(bench.memories[0].created, 0);
 }
 
 #[test]
@@ -347,9 +388,9 @@ fn a_reassertion_that_nobody_waits_for_is_not_sent() {
     let renewed = bench.ask(renewal(ID(1)));
     bench.shards.give_up(renewed);
     let under_way = bench.held_back.take().expect("it was held back");
-    under_way.into_iter().for_each(|(link, commands)| bench.answer(link, &commands));
+    under_way.into_iter().for_each(|(link, commands)| bench.answer(0, link, &commands));
     bench.turn();
-    assert_eq!((bench.memory.created, bench.reply(renewed)), (0, None));
+    assert_eq!((bench.memories[0].created, bench.reply(renewed)), (0, None));
     assert!(bench.shards.common.wanted.is_empty());
 }
 
@@ -357,7 +398,7 @@ fn a_reassertion_that_nobody_waits_for_is_not_sent() {
 fn a_token_that_was_given_before_makes_a_memory_an_old_one() {
     let mut bench = Bench::open();
     bench.grant(ID(1));
-    let fence = bench.memory.items.iter_mut().find(|(key, _)| matches!(key, Key::Fence(_))).expect("it is open");
+    let fence = bench.memories[0].items.iter_mut().find(|(key, _)| matches!(key, Key::Fence(_))).expect("it is open");
     fence.1.1 -= 1;
     bench.ask(Request::Remove { state: ItemState::Held(ID(1)), quiet: false });
     let again = bench.ask(Request::Grant { id: ID(2), ttl: 10 });
@@ -396,7 +437,42 @@ fn those_who_observe_push_no_label_out() {
         bench.shards.order(Order::Note(name.into(), Note::ObservedHere { ttl: 10 }), &mut bench.env);
     }
     bench.pass(Duration::from_secs(1));
-    let written = |like: fn(&Key) -> bool| bench.memory.written.iter().filter(|key| like(key)).count();
+    let written = |like: fn(&Key) -> bool| bench.memories[0].written.iter().filter(|key| like(key)).count();
     assert_eq!(written(|key| matches!(key, Key::Owner(_))), 1, "the label came through");
     assert!(written(|key| matches!(key, Key::Observer(..))) > 100, "so did many of theirs");
+}
+
+#[test]
+fn a_held_lock_is_created_anew_where_it_moves_to() {
+    let mut bench = Bench::open();
+    bench.grant(ID(1));
+    bench.move_names();
+    assert_eq!(bench.renew(ID(1)), (Some(Reply::Changed(Ok(Change::Done))), 1));
+    assert_eq!(bench.renew(ID(1)), (Some(Reply::Changed(Ok(Change::Done))), 1));
+}
+
+/// Another broker has taken the lock over just before the servers changed, under a new id.
+#[test]
+fn a_lock_that_had_another_id_before_it_moved_is_not_created_under_the_old_one() {
+    let mut bench = Bench::open();
+    bench.grant(ID(1));
+    bench.move_names();
+    let (cas, _) = bench.memories[0].items.get_mut(&Key::Lock(name().into())).expect("it is held");
+    *cas = ItemState::Held(ID(2)).number();
+    let (renewed, created) = bench.renew(ID(1));
+    assert!(matches!(renewed, Some(Reply::Changed(Err(StoreError::Unavailable { .. })))), "{renewed:?}");
+    assert_eq!(created, 0, "whoever has it now creates it");
+    // A server that has lost it says nothing against it.
+    bench.memories[0].items.retain(|key, _| !matches!(key, Key::Lock(_)));
+    assert_eq!(bench.renew(ID(1)), (Some(Reply::Changed(Ok(Change::Done))), 1));
+}
+
+#[test]
+fn a_held_lock_moves_though_its_server_of_before_has_lost_its_memory() {
+    let mut bench = Bench::open();
+    bench.grant(ID(1));
+    bench.move_names();
+    bench.memories[0].items.clear();
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.renew(ID(1)), (Some(Reply::Changed(Ok(Change::Done))), 1));
 }
