@@ -87,12 +87,14 @@ pub(crate) struct Routes {
     shown: Vec<u64>,
     /// The highest generation of the present topology in which a server was seen open.
     in_force: Option<Generation>,
+    /// The highest generation in which a change has made the S of a server.
+    made: Option<Generation>,
 }
 
 impl Routes {
     pub(super) fn new(present: Plan) -> Routes {
         let shown = vec![present.fingerprint; present.members.len()];
-        Routes { present, change: None, shown, in_force: None }
+        Routes { present, change: None, shown, in_force: None, made: None }
     }
 
     /// Returns the shard that keeps a name now. None while that cannot be said. A name is kept by the present topology until its
@@ -157,7 +159,9 @@ impl<E: Env> Turn<'_, E> {
         let (generation, fingerprint, made) = match &routes.change {
             Some(Change { to, begun: true, .. }) => (to.generation, to.fingerprint, Made::ByChange),
             _ if routes.is_present(shard) && self.common.health.may_begin(shard) => {
-                (self.common.health.generation(), routes.present.fingerprint, Made::InForce)
+                // What a change has made, and lost before it was through, nobody opens by himself (R25).
+                let made = if routes.in_force < routes.made { Made::ByChange } else { Made::InForce };
+                (self.common.health.generation(), routes.present.fingerprint, made)
             }
             _ => return None,
         };
@@ -349,6 +353,7 @@ impl Shards {
         let open = self.shards.iter().filter(|shard| shard.is_open() && shard.state.ours() == present);
         let generations = open.filter_map(|shard| shard.state.stamp()).map(|stamp| stamp.generation);
         routes.in_force = routes.in_force.max(generations.max());
+        routes.made = routes.made.max(self.shards.iter().filter_map(|shard| shard.state.change()).max());
         if let Some(change) = &mut routes.change {
             let is_flipped = |shard: &usize| routes.shown[*shard] == change.to.fingerprint;
             change.begun |= routes.present.members.iter().any(is_flipped);

@@ -462,7 +462,7 @@ pub(crate) fn read_change(reply: &Reply) -> Result<CasOutcome, Unexpected> {
 }
 
 /// Reads what a look has found: the state and the time left, if there is an item.
-pub(crate) fn read_look(reply: &Reply) -> Result<Option<(ItemState, Duration)>, Unexpected> {
+pub fn read_look(reply: &Reply) -> Result<Option<(ItemState, Duration)>, Unexpected> {
     let (cas, left) = match reply {
         Reply::Missing => return Ok(None),
         Reply::Done(Shown { cas: Some(Cas(cas)), left: Some(Left::Seconds(left)), .. }) => (*cas, *left),

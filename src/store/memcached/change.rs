@@ -34,6 +34,8 @@ const NOTED_SOON: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(5);
 /// The interval at which the time until the servers grant locks is told.
 const TOLD: Duration = Duration::from_secs(5);
+/// The pause before what stood in the way of a copy may be gone.
+const COPIED_AGAIN: Duration = Duration::from_secs(1);
 
 /// A step of a change, for the person who watches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,8 +153,8 @@ struct Run<'a> {
     servers: Servers,
     /// When the last server was seen in the next topology for the first time.
     since: Moment,
-    /// What was copied since.
-    copied: Option<Copied>,
+    /// What was copied since, and when that began.
+    copied: Option<(Copied, Moment)>,
     /// True once every broker could follow.
     is_ready: bool,
 }
@@ -230,15 +232,13 @@ impl Run<'_> {
         if left > 0 {
             return self.flip(&mut reached, left).await;
         }
-        let copied = match self.copied {
-            Some(copied) => copied,
-            None => {
-                let copied = copy::copy(&self.servers.copies(), &reached, wire).await.map_err(Trouble::Passing)?;
-                self.copied = Some(copied);
-                return Ok(Step::On(vec![Progress::Copied(copied.all, copied.lingering)]));
-            }
-        };
-        debug_assert!(copied.all >= copied.lingering, "these are among those");
+        let copied = self.copied;
+        if copied.is_none_or(|(copied, at)| copied.blocked > 0 && Moment::now().since(at) > COPIED_AGAIN) {
+            let now = Moment::now();
+            let copied = copy::copy(&self.servers.copies(), &reached, wire).await.map_err(Trouble::Passing)?;
+            self.copied = Some((copied, now));
+            return Ok(Step::On(vec![Progress::Copied(copied.all, copied.lingering)]));
+        }
         let wait = self.servers.from.max_ttl.max(self.servers.to.max_ttl);
         let left = wait.saturating_sub(Moment::now().since(self.since));
         // Who still reaches a server that is said to be dead must not go on when its locks are granted anew (R27).
@@ -283,10 +283,6 @@ impl Run<'_> {
             StateItem::Shows { stamp, fingerprint, .. } if fingerprint == to && stamp.generation == generation => {
                 Some(stamp)
             }
-            StateItem::Shows { stamp, fingerprint, .. } if fingerprint == from && stamp.generation < generation => {
-                server.prepared = server.prepared.filter(|prepared| *prepared == stamp);
-                None
-            }
             StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } if stamp.generation >= generation => {
                 let why = format!(
                     "{}: another change of the servers is under way or through. See `lockbroker shard status`",
@@ -296,7 +292,9 @@ impl Run<'_> {
             }
             StateItem::Unusable { why, .. } => return Err(Trouble::Final(format!("{}: {why}", server.shard))),
             StateItem::Missing | StateItem::Shows { .. } | StateItem::Flipped { .. } => {
-                server.prepared = None;
+                let is_from = matches!(state, StateItem::Shows { fingerprint, .. } if fingerprint == from);
+                let may_be_flipped = is_from || !server.is_present;
+                server.prepared = server.prepared.filter(|stamp| may_be_flipped && state.stamp() == Some(*stamp));
                 None
             }
         };
@@ -313,70 +311,81 @@ impl Run<'_> {
         self.servers.all.iter().any(|server| server.is_present && server.seen.is_some())
     }
 
-    /// Notes the change on every server that is to be flipped, and gives S to those that are new (R22).
+    /// Notes the change on every server, and then gives S to those that are new (R22).
     async fn prepare(&mut self, reached: &mut [Reached]) -> Result<(), Trouble> {
-        let (generation, begun) = (self.servers.generation, self.has_begun());
-        let to = self.servers.to.fingerprint();
+        let begun = self.has_begun();
         for (at, reached) in reached.iter_mut().enumerate() {
             let server = &self.servers.all[at];
-            if server.seen.is_some() || server.prepared.is_some() {
-                continue;
-            }
-            let mut batch =
-                vec![protocol::note_former(generation, &self.servers.from), protocol::note_topology(&self.servers.to)];
-            // A server looks for the one after its own, which may be an earlier one: each that it may look for says the same.
-            let own = reached.state.stamp().filter(|_| server.is_present).map(|stamp| stamp.generation.next());
-            let mut noted_for = own.flatten().unwrap_or(generation);
-            let first = noted_for;
-            if generation.get() - first.get().min(generation.get()) > MOST_GENERATIONS {
-                let why = "its generation lies too far behind that of others: restart it, wait until it is open, and try again";
-                return Err(Trouble::Final(format!("{}: {why}", server.shard)));
-            }
-            while let Some(next) = Some(noted_for).filter(|noted_for| *noted_for < generation) {
-                batch.push(protocol::note_change(next, to));
-                noted_for = next.next().unwrap_or(generation);
-            }
-            batch.push(protocol::note_change(generation, to));
-            match reached.state {
-                StateItem::Missing if !server.is_present || begun => {
-                    batch.push(protocol::begin(fresh(generation), to, Made::ByChange));
-                }
-                // One that was in a list before, and is of no use to anybody now. What stands there would be in the way of what comes.
-                StateItem::Shows { stamp, .. } | StateItem::Flipped { stamp, .. } if !server.is_present => {
-                    if copy::has_locks(reached, self.wire).await.map_err(Trouble::Passing)? {
-                        let why = "it has locks from a list of before: restart it, so that it is empty, and try again";
-                        return Err(Trouble::Final(format!("{}: {why}", server.shard)));
-                    }
-                    batch.push(protocol::flip(stamp, fresh(generation)));
-                }
-                _ => {}
-            }
-            if let StateItem::Shows { stamp, .. } = reached.state {
-                batch.push(protocol::highest_token(stamp.epoch));
-            }
-            let looks = batch.len();
-            batch.extend([protocol::look_for_change(first), protocol::look_for_change(generation), protocol::probe()]);
-            let server = &mut self.servers.all[at];
-            let passing = |why| Trouble::Passing(format!("{}: {why}", server.shard));
-            let said = exchange(&mut reached.connection, self.wire, batch).await.map_err(passing)?;
-            let noted = |said| protocol::read_change_note(said).map_err(|error| passing(error.to_string()));
-            let (early, noted) = (noted(&said[looks])?, noted(&said[looks + 1])?);
-            if [early, noted].into_iter().flatten().any(|noted| noted != to) {
-                let why = "another change of the servers is noted there: complete that one first, by `lockbroker shard adopt` \
-                           with its list. If two were begun at once, so that neither can be completed: stop all brokers and use --stopped";
-                return Err(Trouble::Final(format!("{}: {why}", server.shard)));
-            }
-            let state = protocol::read_state(&said[looks + 2]).map_err(|error| passing(error.to_string()))?;
-            if let Some(stamp) = reached.state.stamp()
-                && state.stamp() == Some(stamp)
-                && noted == Some(to)
-                && server.is_present
-            {
-                server.prepared = Some(stamp);
-                server.token = protocol::read_fence(&said[looks - 1]).ok().flatten();
+            match (server.seen, server.prepared) {
+                (Some(_), _) => {}
+                (None, Some(prepared)) if !server.is_present => self.take_over(at, reached, prepared).await?,
+                (None, Some(_)) => {}
+                (None, None) => self.note(at, reached, begun).await?,
             }
         }
         Ok(())
+    }
+
+    /// Notes the change on a server. One that is empty gets its S at once; in the midst of a change that may be one that is in force.
+    async fn note(&mut self, at: usize, reached: &mut Reached, begun: bool) -> Result<(), Trouble> {
+        let (generation, to) = (self.servers.generation, self.servers.to.fingerprint());
+        let server = &self.servers.all[at];
+        let first = self.first_generation(server, reached.state)?;
+        let mut batch =
+            vec![protocol::note_former(generation, &self.servers.from), protocol::note_topology(&self.servers.to)];
+        let each = std::iter::successors(Some(first), |noted| noted.next().filter(|next| *next <= generation));
+        batch.extend(each.map(|generation| protocol::note_change(generation, to)));
+        if reached.state == StateItem::Missing && (!server.is_present || begun) {
+            batch.push(protocol::begin(fresh(generation), to, Made::ByChange));
+        }
+        if let StateItem::Shows { stamp, .. } = reached.state {
+            batch.push(protocol::highest_token(stamp.epoch));
+        }
+        let looks = batch.len();
+        batch.extend([protocol::look_for_change(first), protocol::look_for_change(generation), protocol::probe()]);
+        let server = &mut self.servers.all[at];
+        let passing = |why| Trouble::Passing(format!("{}: {why}", server.shard));
+        let said = exchange(&mut reached.connection, self.wire, batch).await.map_err(passing)?;
+        let noted = |said| protocol::read_change_note(said).map_err(|error| passing(error.to_string()));
+        let (early, noted) = (noted(&said[looks])?, noted(&said[looks + 1])?);
+        if [early, noted].into_iter().flatten().any(|noted| noted != to) {
+            let why = "another change of the servers is noted there: complete that one first, by `lockbroker shard adopt` \
+                       with its list. If two were begun at once, so that neither can be completed: stop all brokers and use --stopped";
+            return Err(Trouble::Final(format!("{}: {why}", server.shard)));
+        }
+        let state = protocol::read_state(&said[looks + 2]).map_err(|error| passing(error.to_string()))?;
+        server.prepared = reached.state.stamp().filter(|stamp| noted == Some(to) && state.stamp() == Some(*stamp));
+        if server.is_present && server.prepared.is_some() {
+            server.token = protocol::read_fence(&said[looks - 1]).ok().flatten();
+        }
+        Ok(())
+    }
+
+    /// Returns the first generation for which the change is noted on a server. It looks for the one after its own, which may be an earlier
+    /// one than the change's: each that it may look for says the same.
+    fn first_generation(&self, server: &Server, state: StateItem) -> Result<Generation, Trouble> {
+        let generation = self.servers.generation;
+        let own = state.stamp().filter(|_| server.is_present).and_then(|stamp| stamp.generation.next());
+        let first = own.unwrap_or(generation).min(generation);
+        if generation.get() - first.get() > MOST_GENERATIONS {
+            let why =
+                "its generation lies too far behind that of others: restart it, wait until it is open, and try again";
+            return Err(Trouble::Final(format!("{}: {why}", server.shard)));
+        }
+        Ok(first)
+    }
+
+    /// Flips a server that was in a list before, and is of no use to anybody now, once the change is noted there: on a full one it may
+    /// not be. What stands there would be in the way of what comes.
+    async fn take_over(&self, at: usize, reached: &mut Reached, prepared: Stamp) -> Result<(), Trouble> {
+        let shard = &self.servers.all[at].shard;
+        if copy::has_locks(reached, self.wire).await.map_err(Trouble::Passing)? {
+            let why = "it has locks from a list of before: restart it, so that it is empty, and try again";
+            return Err(Trouble::Final(format!("{shard}: {why}")));
+        }
+        let flip = vec![protocol::flip(prepared, fresh(self.servers.generation))];
+        let flipped = exchange(&mut reached.connection, self.wire, flip).await;
+        flipped.map(drop).map_err(|why| Trouble::Passing(format!("{shard}: {why}")))
     }
 
     fn unprepared(&self, reached: &[Reached]) -> String {
@@ -585,8 +594,13 @@ async fn in_force(
     let is_open = |survey: &Survey, of| survey.token.is_some() && shown(survey).is_some_and(|(shown, _)| shown == of);
     let all = surveys.iter().filter_map(|(_, survey)| shown(survey));
     let pending = all.filter(|(fingerprint, _)| *fingerprint == to_fingerprint).map(|(_, generation)| generation).max();
-    if let Some(generation) = pending {
-        let other = surveys.iter().find(|(_, survey)| survey.token.is_some() && !is_open(survey, to_fingerprint));
+    let by_change = |survey: &Survey| matches!(survey.reached.state, StateItem::Shows { made: Made::ByChange, .. });
+    let other = |survey: &Survey| survey.token.is_some() && !is_open(survey, to_fingerprint);
+    // Brokers that were started with the new list too early have set up servers, and open none: those are of no use to anybody.
+    let is_early = !surveys.iter().any(|(_, survey)| by_change(survey) || is_open(survey, to_fingerprint))
+        && surveys.iter().any(|(_, survey)| other(survey));
+    if let Some(generation) = pending.filter(|_| !is_early) {
+        let other = surveys.iter().find(|(_, survey)| other(survey));
         // From the first that is open on, brokers see to the rest.
         let is_through = surveys.iter().any(|(_, survey)| is_open(survey, to_fingerprint));
         if let (true, Some((other, _))) = (is_through, other) {
@@ -601,7 +615,6 @@ async fn in_force(
                 return Ok((former, generation));
             }
         }
-        let by_change = |survey: &Survey| matches!(survey.reached.state, StateItem::Shows { made: Made::ByChange, .. });
         if !is_through && surveys.iter().any(|(_, survey)| by_change(survey)) {
             return Err("the change to this list is not through, and these servers have lost the note of the one before: name a server of \
                         that, --from HOST:PORT"
@@ -611,15 +624,13 @@ async fn in_force(
         return Ok((to.clone(), generation));
     }
     let words = surveys.iter().filter_map(|(_, survey)| Some((shown(survey)?.1, survey.topology.clone()?)));
+    let words = words.filter(|(_, topology)| topology != to);
     let Some((generation, from)) = words.max_by_key(|(generation, _)| *generation) else {
         let any = surveys.iter().any(|(_, survey)| shown(survey).is_some());
         return Err(if any { NOT_NOTED.to_owned() } else { UNUSED.to_owned() });
     };
     // One that a change has made, and nobody has opened, is of a list that is to come.
-    let is_to_come = |survey: &Survey| {
-        let by_change = matches!(survey.reached.state, StateItem::Shows { made: Made::ByChange, .. });
-        by_change && survey.token.is_none()
-    };
+    let is_to_come = |survey: &Survey| by_change(survey) && survey.token.is_none();
     let of_it = |survey: &Survey| shown(survey).is_some_and(|(shown, _)| shown == from.fingerprint());
     if !surveys.iter().any(|(_, survey)| of_it(survey) && !is_to_come(survey)) {
         return Err(format!(

@@ -25,6 +25,9 @@ const TRIES: usize = 8;
 pub(super) struct Copied {
     pub(super) all: u64,
     pub(super) lingering: u64,
+    /// Those in whose way something else stands, of which nobody may believe in: a grant that came late when the name was kept there
+    /// before. It runs out, so copying is tried again until the servers open.
+    pub(super) blocked: u64,
 }
 
 /// Where copies go.
@@ -62,7 +65,7 @@ pub(super) async fn copy(copies: &Copies<'_>, servers: &[Reached], wire: &Wire) 
             copied.all += items.len() as u64;
             copied.lingering += items.iter().filter(lingering).count() as u64;
             let mut from = dial(&server.shard).await?;
-            write(&mut from, &servers[target], &items, ahead, wire).await?;
+            copied.blocked += write(&mut from, &servers[target], &items, ahead, wire).await?;
         }
     }
     Ok(copied)
@@ -126,16 +129,18 @@ async fn dial(shard: &ShardAddress) -> Result<Connection, String> {
     dialled.map(|(connection, ..)| connection).map_err(|unreached| format!("{shard}: {}", unreached.why))
 }
 
-/// Writes items of one server to another one. The wall clock of the first is so many seconds `ahead` of ours.
+/// Writes items of one server to another one, and returns in whose way something else stands. The wall clock of the first is so many
+/// seconds `ahead` of ours.
 async fn write(
     from: &mut Connection,
     target: &Reached,
     items: &[Found],
     ahead: i64,
     wire: &Wire,
-) -> Result<(), String> {
+) -> Result<u64, String> {
     let mut connection = dial(&target.shard).await?;
     note_permits(&mut connection, items, wire).await?;
+    let mut blocked = 0;
     for items in items.chunks(AT_ONCE) {
         // By the date at which it is over there, so that a late copy lengthens nothing; a second later, since it is a whole one.
         let until = |found: &Found| (found.expires as i64 - ahead + target.ahead + 1).try_into().unwrap_or(u32::MAX);
@@ -143,6 +148,13 @@ async fn write(
             Some(protocol::copy(&found.item, ItemState::of_number(found.number)?, until(found)))
         };
         exchange(&mut connection, wire, items.iter().filter_map(create).collect()).await?;
+        let looks = items.iter().map(|found| protocol::look(&found.item)).collect();
+        let there = exchange(&mut connection, wire, looks).await?;
+        let is_blocked = |(found, there): &(&Found, &Reply)| {
+            let state = protocol::read_look(there).ok().flatten().map(|(state, _)| state.number());
+            state.is_some_and(|number| number != found.number)
+        };
+        blocked += items.iter().zip(&there).filter(is_blocked).count() as u64;
         // For people, and so that a call that is made again finds its outcome. Without a label a lock is as good.
         let looks = items.iter().map(|found| protocol::look_for_owner(&found.item)).collect();
         let labels = exchange(from, wire, looks).await?;
@@ -151,7 +163,7 @@ async fn write(
         let label = |(found, label): (&Found, &Reply)| protocol::copy_label(&found.item, label, left(found));
         exchange(&mut connection, wire, items.iter().zip(&labels).filter_map(label).collect()).await?;
     }
-    Ok(())
+    Ok(blocked)
 }
 
 /// Notes which permits exist, first on the server and then of each lock: whoever sees no note sees none of what follows.
