@@ -1,5 +1,7 @@
 //! Asking the store, and answering those who call.
 
+use std::time::Duration;
+
 use crate::broker::{Asker, Call, Cx, Output, RequestId, Seen};
 use crate::env::{Env, Observed};
 use crate::errand::ErrandKey;
@@ -12,12 +14,18 @@ use crate::store::{ItemState, LockStatus, Note, Order, Request, StoreError};
 impl<E: Env> Cx<'_, E> {
     /// Asks the store for a hold, which gives up what it asked before.
     pub(crate) fn ask(&mut self, me: HoldKey, request: Request) {
+        let lease = if request.makes_believe() { self.hold(me).ttl() } else { Duration::ZERO };
+        self.ask_for_lease(me, request, lease);
+    }
+
+    /// Does the same for a lease that is not the hold's own.
+    pub(crate) fn ask_for_lease(&mut self, me: HoldKey, request: Request, lease: Duration) {
         self.give_up(me);
         let hold = self.hold_mut(me);
         hold.request = hold.request.wrapping_add(1);
         hold.asks = true;
         let (number, item) = (hold.request, hold.item());
-        self.order(Order::Ask(RequestId { asker: Asker::Hold(me), number }, item, request));
+        self.order(Order::Ask { id: RequestId { asker: Asker::Hold(me), number }, item, request, lease });
     }
 
     /// Gives up what a hold has asked, if that is under way: the answer is passed over.
@@ -36,7 +44,7 @@ impl<E: Env> Cx<'_, E> {
         errand.request = errand.request.wrapping_add(1);
         let (number, item) = (errand.request, errand.item.clone());
         let id = RequestId { asker: Asker::Errand(key), number };
-        self.order(Order::Ask(id, item, request));
+        self.order(Order::Ask { id, item, request, lease: Duration::ZERO });
     }
 
     fn order(&mut self, order: Order) {

@@ -414,6 +414,21 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Returns true if somebody may believe in a lock by what this comes to.
+    pub fn makes_believe(&self) -> bool {
+        match self {
+            Request::Grant { .. } | Request::HandOver { .. } | Request::Occupy { .. } | Request::Share { .. } => true,
+            Request::Renew { state: ItemState::Held(_), .. } | Request::Replace { .. } => true,
+            Request::Renew { state: ItemState::Lingering(_), .. } | Request::Linger { .. } | Request::Remove { .. } => {
+                false
+            }
+            Request::Find { .. } | Request::Look | Request::Stands(_) | Request::Watch { .. } => false,
+            Request::Observe { .. } | Request::KeepValue { .. } | Request::Proclaim { .. } => false,
+        }
+    }
+}
+
 /// A message to the store that no answer is waited for: best effort, and nothing depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Note {
@@ -463,7 +478,16 @@ pub enum Note {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Carry out a request, and bring the answer.
-    Ask(RequestId, LockItem, Request),
+    Ask {
+        /// The request's id, which comes back with the answer.
+        id: RequestId,
+        /// The item that it is about.
+        item: LockItem,
+        /// The request.
+        request: Request,
+        /// The time for which somebody may believe in the lock by this. Zero if nobody does.
+        lease: Duration,
+    },
     /// Nobody waits for the answer to this request any more. What is left of it to do need not be done.
     GiveUp(RequestId),
     /// Take a note.

@@ -72,7 +72,7 @@ impl World {
     fn orders(&mut self) -> Vec<Asked> {
         let outputs = std::iter::from_fn(|| self.broker.output());
         let asked = outputs.filter_map(|output| match output {
-            Output::Order(Order::Ask(id, item, request)) => Some(Asked { id, name: item.name, request }),
+            Output::Order(Order::Ask { id, item, request, .. }) => Some(Asked { id, name: item.name, request }),
             _ => None,
         });
         asked.collect()

@@ -64,7 +64,7 @@ impl World {
         while matches!(self.broker.read(self.stream, &mut self.outside), Read::Item(_)) {}
         let outputs = std::iter::from_fn(|| self.broker.output());
         let asked = outputs.filter_map(|output| match output {
-            Output::Order(Order::Ask(id, item, request)) => Some((id, item.permit, request)),
+            Output::Order(Order::Ask { id, item, request, .. }) => Some((id, item.permit, request)),
             _ => None,
         });
         let asked = asked.collect();

@@ -69,7 +69,7 @@ impl World {
         for output in self.outputs() {
             match output {
                 Output::Order(Order::Note(_, note)) => notes.push(note),
-                Output::Order(Order::Ask(id, ..)) => self.answer(id, reply.clone()),
+                Output::Order(Order::Ask { id, .. }) => self.answer(id, reply.clone()),
                 _ => {}
             }
         }
@@ -79,7 +79,7 @@ impl World {
     /// Returns the only thing that the store was asked since.
     fn asked(&mut self) -> (RequestId, Request) {
         match &self.outputs()[..] {
-            [Output::Order(Order::Ask(id, _, request))] => (*id, request.clone()),
+            [Output::Order(Order::Ask { id, request, .. })] => (*id, request.clone()),
             other => panic!("{other:?}"),
         }
     }

@@ -312,7 +312,7 @@ impl Model {
         act(&mut core, &mut outside);
         while let Some(output) = core.output() {
             match output {
-                Output::Order(Order::Ask(id, item, request)) => {
+                Output::Order(Order::Ask { id, item, request, .. }) => {
                     if let Some(reply) = self.ask_store(state, broker, id, place_of(item.permit), request) {
                         let mut outside = self.outside(now, &mut state.ids, &mut state.reached.marks);
                         core.answered(id, reply, &mut outside);

@@ -54,7 +54,7 @@ pub struct Exchange {
 impl World {
     /// Takes a broker's order. Its task goes on when all that is ready to run has run.
     pub fn order(&mut self, broker: usize, order: Order) {
-        if let Order::Ask(_, item, request) = &order {
+        if let Order::Ask { item, request, .. } = &order {
             self.note_request(broker, item, request);
         }
         self.brokers[broker].orders.push(order);

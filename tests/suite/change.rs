@@ -123,7 +123,33 @@ async fn servers_come_and_go_and_no_lock_is_lost() {
     a.restart().await;
     world.change(&store(&[&a, &c]), &[]).await;
     world.change(&store(&[&a, &c]), &["--max-ttl", "8s"]).await;
+    world.change(&store(&[&a, &c]), &["--max-ttl", "5s"]).await;
     world.ends_well().await;
+}
+
+/// Until no lock is held for longer, nothing changes; meanwhile nobody gets another one (R26).
+#[tokio::test]
+async fn max_ttl_is_lowered_to_what_no_lock_exceeds() {
+    let server = Memcached::start(&[]).await;
+    let (store, before) = (server.store(), 2 * TTL);
+    crate::support::open(&store, &["--max-ttl", "10s"]);
+    let broker = Broker::start(&["--store", &store, "--max-ttl", "10s", "--default-ttl", "5s"]).await;
+    let client = |ttl| Client::builder(broker.url()).ttl(ttl).connect().unwrap();
+    let (short, long) = (client(TTL), client(before));
+    let (stays, goes) = (acquired(&short, "stays".into()).await, acquired(&long, "goes".into()).await);
+    let adopter = tokio::spawn(async move { adopt(&store, &["--max-ttl", "5s"]).await });
+    broker.logged("the servers are to change").await;
+    tokio::time::sleep(before + TTL).await;
+    assert!(!adopter.is_finished() && goes.check().is_ok());
+    let refused = long.acquire("another").await.unwrap_err();
+    assert!(refused.to_string().contains("the longest ttl is 5s"), "{refused}");
+    goes.release().await.unwrap();
+    let adopted = adopter.await.unwrap();
+    assert!(adopted.status.success() && stays.check().is_ok(), "{adopted:?}");
+    eventually(SOON, "new locks are granted", async || short.acquire("another").await.is_ok()).await;
+    let refused = long.acquire("a third one").await.unwrap_err();
+    assert!(refused.to_string().contains("the longest ttl is 5s"), "{refused}");
+    stays.release().await.unwrap();
 }
 
 #[tokio::test]

@@ -895,7 +895,7 @@ impl LockStore for Carrier {
     fn take(&mut self, orders: &mut Vec<Order>, _: &mut Vec<StoreEvent>) {
         for order in orders.drain(..) {
             match order {
-                Order::Ask(id, name, request) => {
+                Order::Ask { id, item: name, request, .. } => {
                     let network = self.network.clone();
                     let carried = async move { StoreEvent::Answer(id, network.carry(name.name, request).await) };
                     self.under_way.push(Box::pin(carried));

@@ -25,10 +25,10 @@ impl Asked {
                 tokio::select! {
                     () = store.drive(&mut events) => {}
                     order = inbox.recv() => match order {
-                        Some((Order::Ask(_, name, request), reply)) => {
+                        Some((Order::Ask { item, request, lease, .. }, reply)) => {
                             number += 1;
                             waiting.insert(RequestId::outside(number), reply);
-                            let order = Order::Ask(RequestId::outside(number), name, request);
+                            let order = Order::Ask { id: RequestId::outside(number), item, request, lease };
                             store.take(&mut vec![order], &mut events);
                         }
                         Some((order, _)) => store.take(&mut vec![order], &mut events),
@@ -49,7 +49,8 @@ impl Asked {
 
     async fn ask(&self, name: &LockName, request: Request) -> Reply {
         let (reply, answer) = oneshot::channel();
-        let order = Order::Ask(RequestId::outside(0), name.into(), request);
+        let order =
+            Order::Ask { id: RequestId::outside(0), item: name.into(), request, lease: std::time::Duration::ZERO };
         self.orders.send((order, Some(reply))).expect("the store is driven");
         answer.await.expect("each request is answered")
     }

@@ -252,7 +252,7 @@ impl HandingOver {
         let Some((ticket, to)) = next else { return Releasing::begin(me, release, cx) };
         let (ttl, life) = (cx.hold(to.hold).ttl(), cx.fresh_item_ttl(to.hold));
         let (new, closed_until) = (cx.env.grant_id(), cx.min_hold_end(to.hold, cx.now));
-        cx.ask(me, Request::HandOver { from: release.grant.id, to: new, ttl: life });
+        cx.ask_for_lease(me, Request::HandOver { from: release.grant.id, to: new, ttl: life }, ttl);
         let sent = cx.now;
         State::HandingOver(Box::new(HandingOver { release, ticket, to, ttl, life, new, sent, closed_until }))
     }

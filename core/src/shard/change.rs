@@ -20,8 +20,10 @@ use super::server::Shard;
 use super::state_item::{Epoch, FINGERPRINTS, Generation, Made, Stamp};
 use super::{ChangeNews, Env, Output, Shards, Topology, Turn};
 use crate::Time;
+use crate::failure::Cause;
 use crate::lock::LockName;
 use crate::rules::Rule;
+use crate::store::{Request, StoreError};
 
 /// The interval at which a server is asked for the next topology in words.
 const WORDS: Duration = Duration::from_secs(1);
@@ -72,6 +74,8 @@ struct Change {
     plan: Option<Plan>,
     /// True once a present server has been seen flipped.
     begun: bool,
+    /// The moment at which no lock is held any more whose ttl is longer than the next topology has it (R26).
+    long_until: Time,
     /// The servers of the present topology that are dead (R27).
     dead: Vec<usize>,
     /// True if another change was announced before: then nobody knows where the names of flipped servers live, until it is through.
@@ -133,6 +137,11 @@ impl Routes {
     /// Returns true if what a change has made in this generation is not known to be through.
     pub(super) fn awaits(&self, generation: Generation) -> bool {
         self.change.is_some() || self.in_force < Some(generation)
+    }
+
+    /// Returns the longest ttl of the next topology, if that is shorter.
+    fn lowered(&self) -> Option<Duration> {
+        self.next().map(|next| next.topology.max_ttl).filter(|next| *next < self.max_ttl())
     }
 
     /// Returns the longest ttl of the present topology.
@@ -263,7 +272,8 @@ impl Shards {
             change.to.generation = to.generation;
             return;
         }
-        routes.change = Some(Change { to, plan: None, begun: false, dead: Vec::new(), is_muddled: begun });
+        let (dead, long_until) = (Vec::new(), Time::NEVER);
+        routes.change = Some(Change { to, plan: None, begun: false, long_until, dead, is_muddled: begun });
     }
 
     /// Asks a server that tells of a change for its topology in words, if nobody has told yet.
@@ -276,6 +286,30 @@ impl Shards {
             (shard.asks_for_words, shard.next_words) = (Some(*to), now + WORDS);
             shard.next_check = now;
         }
+    }
+
+    /// Returns why a lock may not be kept for so long, if it may not (R26). Where `--max-ttl` is to be lowered, what is held for longer
+    /// stays so until the servers change.
+    pub(super) fn too_long(&mut self, request: &Request, lease: Duration, now: Time) -> Option<StoreError> {
+        let routes = &mut self.common.routes;
+        let (present, lowered) = (routes.max_ttl(), routes.lowered());
+        let change = routes.change.as_mut();
+        let keeps = matches!(request, Request::Renew { .. } | Request::Replace { .. });
+        let may_stay = keeps && change.as_ref().is_some_and(|change| !change.begun);
+        let limit = lowered.filter(|_| !may_stay).unwrap_or(present);
+        if lease > limit {
+            let why = format!(
+                "the longest ttl is {limit:?} since --max-ttl was lowered, or is about to be: ask for a shorter one, and start the \
+                 broker with the flags that its log names"
+            );
+            return Some(StoreError::unavailable(why, None).because(Cause::StoreRefused));
+        }
+        if let (Some(lowered), Some(change)) = (lowered, change)
+            && lease > lowered
+        {
+            change.long_until = change.long_until.max(now + lease);
+        }
+        None
     }
 
     /// Takes the next topology, and meets those of its servers that are new.
@@ -300,8 +334,10 @@ impl Shards {
             }
             shard.asks_for_words = None;
         }
+        let max_ttl = self.common.routes.max_ttl();
         if let Some(change) = &mut self.common.routes.change {
-            change.plan = Some(plan);
+            // Each that is held is renewed until then.
+            (change.plan, change.long_until) = (Some(plan), env.now() + max_ttl);
         }
         self.common.outputs.push_back(Output::Change(news));
     }
@@ -444,8 +480,8 @@ impl Shards {
         self.common.outputs.push_back(Output::Change(news));
     }
 
-    /// Says in the broker's notes whether it can follow the change that is announced: it has met all servers that are to come, and none that is
-    /// said to be dead.
+    /// Says in the broker's notes whether it can follow the change that is announced: it has met all servers that are to come, and none
+    /// that is said to be dead, and keeps no lock for too long.
     fn note_readiness(&mut self, env: &mut impl Env) {
         let next = self.common.routes.next();
         let former = Phase::Foreign { fingerprint: self.common.routes.present.fingerprint };
@@ -458,7 +494,10 @@ impl Shards {
         let now = env.now();
         let silent = self.silent(now);
         let dead = self.common.routes.change.as_ref().map_or(&[][..], |change| &change.dead);
+        let change = self.common.routes.change.as_ref();
+        let is_short = self.common.routes.lowered().is_none() || change.is_some_and(|change| now >= change.long_until);
         let are_met = next.filter(|next| next.members.iter().all(is_ready) && dead.iter().all(|dead| silent[*dead]));
+        let are_met = are_met.filter(|_| is_short);
         let ready = are_met.map(|next| {
             let dead: Vec<_> = dead.iter().map(|dead| Arc::clone(&self.shards[*dead].address)).collect();
             readiness(next.fingerprint, &dead)

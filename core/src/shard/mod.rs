@@ -326,7 +326,14 @@ impl Shards {
     /// Takes an order. [`Shards::flush`] sends what it takes.
     pub fn order(&mut self, order: Order, env: &mut impl Env) {
         match order {
-            Order::Ask(id, item, request) => self.ask(id, item, request, env),
+            Order::Ask { id, item, request, lease } => match self.too_long(&request, lease, env.now()) {
+                Some(error) => {
+                    let (shard, wakes) = (self.shard_of(&item.name), self.common.settings.watcher.is_some());
+                    let reply = Op::of(request, wakes).failed(error);
+                    self.common.outputs.push_back(Output::Answer { shard, id, reply });
+                }
+                None => self.ask(id, item, request, env),
+            },
             Order::GiveUp(id) => self.give_up(id),
             Order::Note(item, note) => self.note(item, note, env),
         }

@@ -194,9 +194,18 @@ pub fn read_change_note(reply: &Reply) -> Result<Option<u64>, Unexpected> {
 
 /// Leaves in words the topology that was in force before a generation, unless it is there. It does not expire.
 pub fn note_former(generation: Generation, former: &Topology) -> Command {
-    let text = format!("{} {}", former.fingerprint(), former.text());
+    former_as(Mode::IfMissing, generation, former, 0)
+}
+
+/// Does the same, and adds the highest token that was given here.
+pub fn note_highest(generation: Generation, former: &Topology, token: FencingToken) -> Command {
+    former_as(Mode::Always, generation, former, token.get())
+}
+
+fn former_as(mode: Mode, generation: Generation, former: &Topology, token: u64) -> Command {
+    let text = format!("{} {token} {}", former.fingerprint(), former.text());
     let (key, value) = (Key::Former(generation.get()), Value::Text(text.into()));
-    Command::Set { key, mode: Mode::IfMissing, ttl: Ttl::Never, new_cas: None, value }
+    Command::Set { key, mode, ttl: Ttl::Never, new_cas: None, value }
 }
 
 /// Reads the topology that was in force before a generation.
@@ -204,10 +213,11 @@ pub fn look_for_former(generation: Generation) -> Command {
     look_at(Key::Former(generation.get()), VALUE)
 }
 
-/// Makes sense of the answer. Returns none if nobody has left it there.
-pub fn read_former(reply: &Reply) -> Option<Topology> {
-    let (fingerprint, text) = text(reply)?.split_once(' ')?;
-    Topology::read(text, fingerprint.parse().ok()?)
+/// Makes sense of the answer: the topology, and the highest token, if that is noted. Returns none if nobody has left it there.
+pub fn read_former(reply: &Reply) -> Option<(Topology, Option<FencingToken>)> {
+    let mut words = text(reply)?.splitn(3, ' ');
+    let (fingerprint, token) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some((Topology::read(words.next()?, fingerprint)?, FencingToken::new(token)))
 }
 
 /// Opens `epoch`: its tokens come after `start`.

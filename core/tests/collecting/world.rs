@@ -133,7 +133,7 @@ impl World {
     pub(crate) fn collect(&mut self, broker: usize) {
         while let Some(output) = self.brokers[broker].output() {
             match output {
-                Output::Order(Order::Ask(id, item, request)) => {
+                Output::Order(Order::Ask { id, item, request, .. }) => {
                     let permit = item.permit;
                     let (step, created, reply, given_up) = (0, false, None, false);
                     self.under.push(Under { broker, id, permit, request, step, created, reply, given_up });

@@ -59,7 +59,7 @@ impl Model {
         act(core, key, &mut outside);
         while let Some(output) = core.output() {
             match output {
-                Output::Order(Order::Ask(id, item, request)) => {
+                Output::Order(Order::Ask { id, item, request, .. }) => {
                     let op = Op::packed(&Shipped::of(request, false));
                     let lock = u8::from(item.name == self.names[1]);
                     state.flights.push(Flight { lock, op, done: None, id: Some(id) });

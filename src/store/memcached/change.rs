@@ -115,7 +115,7 @@ pub async fn change(
                 (told, moved_at) = (told.into_iter().chain([step]).collect(), Moment::now());
             }
         }
-        if let Some(why) = why.filter(|_| Moment::now().since(moved_at) > PATIENCE) {
+        if let Some(why) = why.filter(|_| Moment::now().since(moved_at) > run.patience()) {
             return Err(format!("{why}. Nothing is lost: run the same command again"));
         }
         sleep(PAUSE).await;
@@ -160,6 +160,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Returns how long a change may get no further. To lower `--max-ttl` brokers wait for as long as a lock may be held (R26).
+    fn patience(&self) -> Duration {
+        PATIENCE + if self.servers.lowers() { self.servers.from.max_ttl } else { Duration::ZERO }
+    }
+
     /// Refuses servers that are said to be dead, and answer.
     async fn check_dead(&self) -> Result<(), String> {
         let begun = Moment::now();
@@ -315,12 +320,14 @@ impl Run<'_> {
     async fn prepare(&mut self, reached: &mut [Reached]) -> Result<(), Trouble> {
         let begun = self.has_begun();
         for (at, reached) in reached.iter_mut().enumerate() {
+            if self.servers.all[at].seen.is_some() {
+                continue;
+            }
+            // In each round anew: a flush may spare S, and take N.
+            self.note(at, reached, begun).await?;
             let server = &self.servers.all[at];
-            match (server.seen, server.prepared) {
-                (Some(_), _) => {}
-                (None, Some(prepared)) if !server.is_present => self.take_over(at, reached, prepared).await?,
-                (None, Some(_)) => {}
-                (None, None) => self.note(at, reached, begun).await?,
+            if let Some(prepared) = server.prepared.filter(|_| !server.is_present) {
+                self.take_over(at, reached, prepared).await?;
             }
         }
         Ok(())
@@ -406,9 +413,13 @@ impl Run<'_> {
             let is_late = |broker: &&SeenBroker| broker.ready != Some(self.servers.readiness());
             let late: Vec<String> = brokers.iter().filter(is_late).map(ToString::to_string).collect();
             if !late.is_empty() {
+                let long = match self.servers.lowers() {
+                    true => format!(", or keep locks whose ttl is longer than {:?}", self.servers.to.max_ttl),
+                    false => String::new(),
+                };
                 let why = format!(
-                    "these brokers cannot follow: they are of an older version, do not reach every server of the new list, or still \
-                     reach one that is said to be dead: {}",
+                    "these brokers cannot follow: they are of an older version, do not reach every server of the new list, still \
+                     reach one that is said to be dead{long}: {}",
                     late.join("; ")
                 );
                 return Ok(Step::Waits(progress, Some(why)));
@@ -422,11 +433,18 @@ impl Run<'_> {
         for (at, reached) in reached.iter_mut().enumerate() {
             let server = &self.servers.all[at];
             let Some(prepared) = server.prepared.filter(|_| server.seen.is_none()) else { continue };
-            let flip = vec![protocol::flip(prepared, fresh(self.servers.generation))];
+            let generation = self.servers.generation;
+            let passing = |why| Trouble::Passing(format!("{}: {why}", server.shard));
+            // Another run may have to open the servers, when the fences of before are not found any more. A full server may refuse it:
+            // then the date has to do.
+            if let Some(token) = server.token {
+                let note = [protocol::note_highest(generation, &self.servers.from, token)];
+                let noted = reached.connection.exchange(self.wire, &note).await;
+                noted.map_err(|error| passing(error.to_string()))?;
+            }
+            let flip = vec![protocol::flip(prepared, fresh(generation))];
             // Whatever it comes to, the next round sees.
-            exchange(&mut reached.connection, self.wire, flip)
-                .await
-                .map_err(|why| Trouble::Passing(format!("{}: {why}", server.shard)))?;
+            exchange(&mut reached.connection, self.wire, flip).await.map_err(passing)?;
         }
         Ok(Step::On(vec![Progress::Flipped(present - left.min(present), present)]))
     }
@@ -460,8 +478,14 @@ impl Run<'_> {
 
     /// Opens every server of the next topology, of which each still shows the epoch that was waited for.
     async fn open(&self, reached: &mut [Reached]) -> Result<Step, Trouble> {
-        let highest =
-            self.servers.all.iter().filter_map(|server| server.token).map(FencingToken::get).max().unwrap_or(0);
+        let mut highest = 0;
+        for (server, reached) in self.servers.all.iter().zip(reached.iter_mut()) {
+            let look = vec![protocol::look_for_former(self.servers.generation)];
+            let said = exchange(&mut reached.connection, self.wire, look).await;
+            let said = said.map_err(|why| Trouble::Passing(format!("{}: {why}", server.shard)))?;
+            let noted = said.first().and_then(protocol::read_former).and_then(|(_, token)| token);
+            highest = server.token.max(noted).map_or(0, FencingToken::get).max(highest);
+        }
         let start = first_token(wall_micros(), highest);
         let start = start.ok_or_else(|| Trouble::Final(super::opening::WRONG_CLOCK.to_owned()))?;
         for (server, reached) in self.servers.all.iter().zip(reached) {
@@ -485,6 +509,11 @@ impl Run<'_> {
 }
 
 impl Servers {
+    /// Returns true if the longest ttl is to be shorter.
+    fn lowers(&self) -> bool {
+        self.to.max_ttl < self.from.max_ttl
+    }
+
     /// Returns the number by which a broker says that it can follow.
     fn readiness(&self) -> u64 {
         readiness(self.to.fingerprint(), &self.dead)
@@ -550,14 +579,6 @@ async fn find(
     if from == to {
         return Ok(None);
     }
-    // Nobody knows which ttls are in use (R26).
-    if to.max_ttl < from.max_ttl {
-        return Err(format!(
-            "--max-ttl can be raised while brokers run, and not be lowered: {:?} is in force. Stop all brokers, wait for {:?} and the \
-             longest linger, and use --stopped",
-            from.max_ttl, from.max_ttl
-        ));
-    }
     let dead: Vec<Arc<str>> = dead.iter().map(|dead| dead.to_string().into()).collect();
     let is_in =
         |topology: &Topology, address: &Arc<str>| topology.members.iter().any(|other| other.address == *address);
@@ -611,7 +632,7 @@ async fn in_force(
         for (_, survey) in surveys.iter_mut().filter(|_| !is_through) {
             let said =
                 exchange(&mut survey.reached.connection, wire, vec![protocol::look_for_former(generation)]).await?;
-            if let Some(former) = said.first().and_then(protocol::read_former) {
+            if let Some((former, _)) = said.first().and_then(protocol::read_former) {
                 return Ok((former, generation));
             }
         }

@@ -380,7 +380,10 @@ mod tests {
             (protocol::flip(stamp, later), "md lb:S C1234567890123400007 I E1234567890123400008"),
             (protocol::note_change(later.generation, 42), "ma lb:N:8 N0 J1000000042 D0 C18446744073709551615"),
             (protocol::look_for_change(later.generation), "mg lb:N:8 u v"),
-            (protocol::note_former(later.generation, topology), "ms lb:M:8 29 ME T0\r\n146888217 1 15000 a:1=1,b:2=3"),
+            (
+                protocol::note_former(later.generation, topology),
+                "ms lb:M:8 31 ME T0\r\n146888217 0 1 15000 a:1=1,b:2=3",
+            ),
             (protocol::look_for_former(later.generation), "mg lb:M:8 u v"),
             (protocol::note_dead(later.generation, &["a:1".into(), "b:2".into()]), "ms lb:D:8 7 T0\r\na:1,b:2"),
             (protocol::look_for_dead(later.generation), "mg lb:D:8 u v"),

@@ -365,7 +365,7 @@ impl LockStore for MemoryStore {
         self.now = now();
         for order in orders.drain(..) {
             match order {
-                Order::Ask(id, name, request) => {
+                Order::Ask { id, item: name, request, .. } => {
                     events.push(StoreEvent::Answer(id, self.carry_out(&name, &request)));
                 }
                 Order::GiveUp(_) => {}
