@@ -25,6 +25,7 @@ mod net;
 mod operator;
 mod options;
 mod report;
+mod rollout;
 pub mod scenario;
 mod servers;
 mod shipped;

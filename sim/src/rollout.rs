@@ -1,0 +1,75 @@
+//! The list with which brokers are started while an operator changes the servers, and the servers that only those with a wrong one use.
+
+use lockbroker_core::command::Key;
+use lockbroker_core::shard::protocol;
+use lockbroker_core::shard::state_item::{Stamp, StateItem};
+
+use crate::world::World;
+
+impl World {
+    /// Starts brokers with a list that have heard of another one last, which is not the next one either. Returns false if there are
+    /// none.
+    pub(crate) fn roll_out(&mut self, list: usize, next: usize) -> bool {
+        self.operator.rolled_out = list;
+        let lists = [list, next].map(|list| self.lists.fingerprint(list));
+        let is_late = |broker: &usize| {
+            let node = &self.brokers[*broker];
+            node.core.is_some() && !node.is_paused() && !lists.contains(&node.list)
+        };
+        let late: Vec<usize> = (0..self.brokers.len()).filter(is_late).collect();
+        late.iter().for_each(|broker| self.kill(*broker, true));
+        !late.is_empty()
+    }
+
+    /// Restarts servers in force that a broker with an old list has set up after a loss: nobody else uses them.
+    pub(crate) fn restart_foreign_servers(&mut self) {
+        let present = self.lists.present();
+        let ours: Vec<u64> =
+            (present..=self.lists.next().unwrap_or(present)).map(|list| self.lists.fingerprint(list)).collect();
+        for server in self.lists.servers(present).to_vec() {
+            let stopped = self.machines[server].down || self.machines[server].server.clock().is_stopped();
+            if stopped || !self.may_lose(server) {
+                continue;
+            }
+            let state = protocol::read_state(&self.execute(server, &protocol::probe()));
+            if let Ok(StateItem::Shows { fingerprint, .. }) = state
+                && !ours.contains(&fingerprint)
+            {
+                self.lose_memory(server, false);
+            }
+        }
+    }
+
+    /// Returns true if a broker with a list that looks at one of its servers hears of the next one.
+    fn speaks(&mut self, server: usize, list: usize) -> bool {
+        let next = self.lists.generation(list + 1);
+        let Some(stamp) = self.peek(server, &Key::State).and_then(Stamp::of_cas) else { return false };
+        let noted = stamp.generation.next().map(|generation| Key::Notice(generation.get()));
+        stamp.generation >= next || noted.is_some_and(|noted| self.peek(server, &noted).is_some())
+    }
+
+    /// Returns true if some server of a list, other than this one, speaks of the next one.
+    fn is_spoken_of(&mut self, list: usize, other_than: Option<usize>) -> bool {
+        let servers = self.lists.servers(list).to_vec();
+        servers.into_iter().any(|server| Some(server) != other_than && self.speaks(server, list))
+    }
+
+    /// Returns true if a server may lose its memory: who has not heard of a change that has begun hears of it from another one (A11).
+    pub fn may_lose(&mut self, server: usize) -> bool {
+        let latest = self.lists.latest_begun();
+        let living = self.brokers.iter().filter(|node| node.core.is_some());
+        let mut lists: Vec<usize> = living.map(|node| self.lists.of(node.list)).collect();
+        lists.sort_unstable();
+        lists.dedup();
+        lists.into_iter().filter(|list| *list < latest).all(|list| self.is_spoken_of(list, Some(server)))
+    }
+
+    /// Returns the list with which a broker starts: the one before as long as a server speaks of the change, and the new one is not
+    /// rolled out everywhere.
+    pub fn list_for_start(&mut self) -> usize {
+        let (present, latest) = (self.lists.present(), self.lists.latest_begun());
+        let Some(before) = latest.checked_sub(1) else { return latest };
+        let is_rolled_out = self.operator.rolled_out == latest || latest == present && self.among(2) == 0;
+        if !is_rolled_out && self.is_spoken_of(before, None) { before } else { latest }
+    }
+}
