@@ -152,4 +152,11 @@ impl Lists {
         self.present += 1;
         self.flipped.clear();
     }
+
+    /// Takes the one in force for the next one again, to which the one before was flipped.
+    pub fn take_back(&mut self) {
+        debug_assert!(self.next().is_none(), "another one would be forgotten");
+        self.present -= 1;
+        self.flipped = self.all[self.present].servers.iter().copied().collect();
+    }
 }

@@ -33,7 +33,7 @@ pub struct Operator {
     /// Counts the runs of the command.
     run: u32,
     /// True once a server may have heard of the next list: then it is completed.
-    announced: bool,
+    pub(crate) announced: bool,
     /// The list that every broker has that starts, but for a change that has begun since.
     pub(crate) rolled_out: usize,
     change: Option<Change>,
@@ -194,16 +194,14 @@ impl World {
     }
 
     fn begin_run(&mut self) {
-        let present = self.lists.present();
-        if self.roll_out(self.operator.rolled_out.max(present), self.lists.next().unwrap_or(present)) {
+        self.take_up_again();
+        let (present, list) = (self.lists.present(), self.list_to_roll_out());
+        if self.roll_out(list, self.lists.next().unwrap_or(present)) {
             return self.operate_in(3 * SEC);
         }
         self.restart_foreign_servers();
         if self.lists.next().is_none() && (self.calm || !self.draw_list()) {
-            if !self.calm {
-                self.operate_in(5 * SEC);
-            }
-            return;
+            return self.operate_in(5 * SEC);
         }
         let (from, to) = (self.lists.present(), self.lists.present() + 1);
         let generation = self.lists.generation(to);
@@ -599,7 +597,7 @@ impl World {
     }
 
     /// Returns true if a server is open, and shows this generation or a later one.
-    fn is_open_since(&mut self, server: usize, generation: Generation) -> bool {
+    pub(crate) fn is_open_since(&mut self, server: usize, generation: Generation) -> bool {
         let stamp = self.peek(server, &Key::State).and_then(Stamp::of_cas);
         stamp.is_some_and(|stamp| stamp.generation >= generation) && self.is_open(server)
     }

@@ -1,8 +1,8 @@
 //! The list with which brokers are started while an operator changes the servers, and the servers that only those with a wrong one use.
 
 use lockbroker_core::command::Key;
-use lockbroker_core::shard::protocol;
-use lockbroker_core::shard::state_item::{Stamp, StateItem};
+use lockbroker_core::shard::state_item::{Made, Stamp, StateItem};
+use lockbroker_core::shard::{Shards, protocol};
 
 use crate::world::World;
 
@@ -45,7 +45,8 @@ impl World {
         let next = self.lists.generation(list + 1);
         let Some(stamp) = self.peek(server, &Key::State).and_then(Stamp::of_cas) else { return false };
         let noted = stamp.generation.next().map(|generation| Key::Notice(generation.get()));
-        stamp.generation >= next || noted.is_some_and(|noted| self.peek(server, &noted).is_some())
+        let is_noted = noted.is_some_and(|noted| self.peek(server, &noted).is_some());
+        stamp.generation >= next || is_noted && !self.is_set_up_early(server, list + 1)
     }
 
     /// Returns true if some server of a list, other than this one, speaks of the next one.
@@ -71,5 +72,58 @@ impl World {
         let Some(before) = latest.checked_sub(1) else { return latest };
         let is_rolled_out = self.operator.rolled_out == latest || latest == present && self.among(2) == 0;
         if !is_rolled_out && self.is_spoken_of(before, None) { before } else { latest }
+    }
+
+    /// Returns true if a broker was started with a list before that was in force, and has set up this server. Who has the list before
+    /// refuses it, and hears nothing there.
+    fn is_set_up_early(&mut self, server: usize, list: usize) -> bool {
+        let (fingerprint, generation) = (self.lists.fingerprint(list), self.lists.generation(list));
+        let is_early = |shown: Stamp, whose: u64| whose == fingerprint && shown.generation < generation;
+        matches!(self.state_of(server), StateItem::Shows { stamp, fingerprint, .. } if is_early(stamp, fingerprint))
+    }
+
+    /// Reads S without leaving a trace.
+    fn state_of(&mut self, server: usize) -> StateItem {
+        let machine = &mut self.machines[server];
+        let listed = machine.server.list(machine.clock.time(self.now), &mut self.choices);
+        let state = listed.into_iter().find(|listed| listed.key == Key::State);
+        state.map_or(StateItem::Missing, |state| StateItem::of(state.cas, &state.value))
+    }
+
+    /// Returns the list with which brokers are to be started that have none of those which matter. Where servers in force have lost their
+    /// memory and were set up by the next list, the brokers' logs ask for that one.
+    pub(crate) fn list_to_roll_out(&mut self) -> usize {
+        let present = self.lists.present();
+        let Some(next) = self.lists.next() else { return self.operator.rolled_out.max(present) };
+        let servers = self.lists.servers(present).to_vec();
+        match servers.into_iter().any(|server| self.is_set_up_early(server, next)) {
+            true => next,
+            false => self.operator.rolled_out.max(present),
+        }
+    }
+
+    /// Takes up a change again that was through, if its servers have lost their memory again, and whoever knew it to be through was started
+    /// anew with the list before: all wait for its end then.
+    pub(crate) fn take_up_again(&mut self) {
+        let present = self.lists.present();
+        if present == 0 || self.lists.next().is_some() {
+            return;
+        }
+        let servers = self.lists.servers(present).to_vec();
+        let generation = self.lists.generation(present);
+        if servers.iter().any(|server| self.is_open_since(*server, generation)) {
+            return;
+        }
+        let mut living = self.brokers.iter().filter_map(|node| node.shards.as_ref());
+        let all_wait = living.all(Shards::is_changing);
+        let waits = |state| match state {
+            StateItem::Shows { made, .. } => made == Made::ByChange || all_wait,
+            StateItem::Missing | StateItem::Flipped { .. } | StateItem::Unusable { .. } => false,
+        };
+        if servers.into_iter().any(|server| waits(self.state_of(server))) {
+            self.note("taken up again", [present as u64, 0, 0]);
+            self.lists.take_back();
+            self.operator.announced = true;
+        }
     }
 }
