@@ -120,7 +120,8 @@ impl Checker {
     /// Returns true if `id` took the place of `believed` by reattaches.
     fn descends(&self, id: u64, believed: u64) -> bool {
         let mut id = id;
-        for _ in 0..100 {
+        // Each new id is fresh, so this comes to an end.
+        for _ in 0..=self.lineage.len() {
             if id == believed {
                 return true;
             }
