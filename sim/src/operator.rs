@@ -129,10 +129,11 @@ impl Change {
         let noted = [early, noted].map(|noted| protocol::read_change_note(noted).ok().flatten());
         let Ok(state) = protocol::read_state(state) else { return false };
         let server = &mut self.servers[at];
+        // Each round anew: a flush may spare S, and take N.
+        server.prepared = None;
         if let Some(stamp) = server.state.stamp()
             && state.stamp() == Some(stamp)
             && noted == [Some(self.to); 2]
-            && server.is_present
         {
             server.prepared = Some(stamp);
             let fence = said.len().checked_sub(4).map(|at| &said[at]);
@@ -385,10 +386,10 @@ impl World {
         let begun = change.has_begun() || self.lists.latest_begun() > self.lists.present();
         let generation = change.generation;
         let left = change.servers.iter().enumerate();
-        let left = left.filter(|(_, server)| server.seen.is_none() && server.prepared.is_none());
-        let left: Vec<_> = left.map(|(at, server)| (at, server.state, server.is_present)).collect();
+        let left = left.filter(|(_, server)| server.seen.is_none());
+        let left: Vec<_> = left.map(|(at, server)| (at, server.state, server.is_present, server.prepared)).collect();
         let mut queue = VecDeque::new();
-        for (at, state, is_present) in left {
+        for (at, state, is_present, prepared) in left {
             let mut batch = vec![protocol::note_former(generation, &from), protocol::note_topology(&to)];
             let own = state.stamp().filter(|_| is_present).and_then(|stamp| stamp.generation.next());
             let first = own.unwrap_or(generation);
@@ -402,7 +403,10 @@ impl World {
                 None if !is_present || begun => {
                     batch.push(protocol::begin(self.fresh(generation), to.fingerprint(), Made::ByChange));
                 }
-                Some(stamp) if !is_present => batch.push(protocol::flip(stamp, self.fresh(generation))),
+                // Once it has shown N: without that nobody could tell whose it is.
+                Some(stamp) if !is_present && prepared == Some(stamp) => {
+                    batch.push(protocol::flip(stamp, self.fresh(generation)));
+                }
                 _ => {}
             }
             if let StateItem::Shows { stamp, .. } = state {

@@ -1,5 +1,7 @@
 //! The list with which brokers are started while an operator changes the servers, and the servers that only those with a wrong one use.
 
+use std::collections::BTreeSet;
+
 use lockbroker_core::command::Key;
 use lockbroker_core::shard::state_item::{Made, Stamp, StateItem};
 use lockbroker_core::shard::{Shards, protocol};
@@ -21,23 +23,35 @@ impl World {
         !late.is_empty()
     }
 
-    /// Restarts servers in force that a broker with an old list has set up after a loss: nobody else uses them.
+    /// Restarts servers in force that a broker with an old list has set up after a loss: nobody else uses them. And all those of the lists
+    /// at hand of which nobody can tell any more to which list they were flipped.
     pub(crate) fn restart_foreign_servers(&mut self) {
         let present = self.lists.present();
         let ours: Vec<u64> =
             (present..=self.lists.next().unwrap_or(present)).map(|list| self.lists.fingerprint(list)).collect();
-        for server in self.lists.servers(present).to_vec() {
+        let next = self.lists.next().map_or(&[][..], |next| self.lists.servers(next));
+        let servers: BTreeSet<usize> = self.lists.servers(present).iter().chain(next).copied().collect();
+        for server in servers {
             let stopped = self.machines[server].down || self.machines[server].server.clock().is_stopped();
             if stopped || !self.may_lose(server) {
                 continue;
             }
-            let state = protocol::read_state(&self.execute(server, &protocol::probe()));
-            if let Ok(StateItem::Shows { fingerprint, .. }) = state
-                && !ours.contains(&fingerprint)
-            {
+            let is_foreign = match protocol::read_state(&self.execute(server, &protocol::probe())) {
+                Ok(StateItem::Shows { fingerprint, .. }) => {
+                    !ours.contains(&fingerprint) && self.lists.servers(present).contains(&server)
+                }
+                _ => false,
+            };
+            if is_foreign || self.has_lost_its_note(server) {
                 self.lose_memory(server, false);
             }
         }
+    }
+
+    /// Returns true if a server was flipped, and a flush that has spared S has taken the N that says to which list. No broker uses it.
+    fn has_lost_its_note(&mut self, server: usize) -> bool {
+        let StateItem::Flipped { stamp, .. } = self.state_of(server) else { return false };
+        self.peek(server, &Key::Notice(stamp.generation.get())).is_none()
     }
 
     /// Returns true if a broker with a list that looks at one of its servers hears of the next one.
@@ -46,7 +60,8 @@ impl World {
         let Some(stamp) = self.peek(server, &Key::State).and_then(Stamp::of_cas) else { return false };
         let noted = stamp.generation.next().map(|generation| Key::Notice(generation.get()));
         let is_noted = noted.is_some_and(|noted| self.peek(server, &noted).is_some());
-        stamp.generation >= next || is_noted && !self.is_set_up_early(server, list + 1)
+        let is_early = is_noted && self.is_set_up_early(server, list + 1);
+        (stamp.generation >= next || is_noted && !is_early) && !self.has_lost_its_note(server)
     }
 
     /// Returns true if some server of a list, other than this one, speaks of the next one.
@@ -91,12 +106,12 @@ impl World {
     }
 
     /// Returns the list with which brokers are to be started that have none of those which matter. Where servers in force have lost their
-    /// memory and were set up by the next list, the brokers' logs ask for that one.
+    /// memory and were set up by the next list, or can no more say that it is the next one, the brokers' logs ask for that one.
     pub(crate) fn list_to_roll_out(&mut self) -> usize {
         let present = self.lists.present();
         let Some(next) = self.lists.next() else { return self.operator.rolled_out.max(present) };
         let servers = self.lists.servers(present).to_vec();
-        match servers.into_iter().any(|server| self.is_set_up_early(server, next)) {
+        match servers.into_iter().any(|server| self.is_set_up_early(server, next) || self.has_lost_its_note(server)) {
             true => next,
             false => self.operator.rolled_out.max(present),
         }
