@@ -232,7 +232,8 @@ impl World {
         }
         self.check_min_hold(believer, epoch);
         if self.check.tokens[name] != token {
-            self.check.epochs[name] = epoch;
+            // A memory that was lost before the client had its answer may have had the item.
+            self.check.epochs[name] = self.check.asked_after.get(&id).copied().unwrap_or(epoch);
             self.check.revoked[name] = None;
         }
         self.check.tokens[name] = self.check.tokens[name].max(token);

@@ -212,7 +212,7 @@ impl World {
             Event::Broke { exchange, .. } => self.broke(exchange, "the connection broke"),
             Event::GivenUp { exchange, .. } => self.broke(exchange, "no answer came in time"),
             Event::Sweep => {
-                (0..self.names.len()).for_each(|name| self.expire_item(name));
+                (0..self.spots()).for_each(|spot| self.expire_item(spot));
                 self.plan_in(SEC, Event::Sweep);
             }
             Event::Hint { broker, name } => self.hint(broker, name),
