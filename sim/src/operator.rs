@@ -112,7 +112,7 @@ impl Change {
             }
             StateItem::Unusable { .. } => return false,
             StateItem::Missing | StateItem::Shows { .. } | StateItem::Flipped { .. } => {
-                server.prepared = None;
+                server.prepared = server.prepared.filter(|prepared| Some(*prepared) == state.stamp());
                 None
             }
         };
