@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::epoch::{Announced, EpochState, Phase};
 use super::job::{self, Job, Op};
 use super::placement::Placement;
-use super::proof::Beginning;
+use super::proof::{Beginning, Probe};
 use super::server::Shard;
 use super::state_item::{Epoch, FINGERPRINTS, Generation, Made, Stamp};
 use super::{ChangeNews, Env, Output, Shards, Topology, Turn};
@@ -29,6 +29,9 @@ use crate::store::{Request, StoreError};
 const WORDS: Duration = Duration::from_secs(1);
 /// The time for which a server that is said to be dead has not been reached.
 const SILENT: Duration = Duration::from_secs(5);
+
+/// The time that the operator's command has for flipping all servers, once it has begun.
+const COMPLETED: Duration = Duration::from_secs(1);
 
 /// Returns the number by which a broker says that it can follow to a topology, and knows that these servers are dead.
 pub fn readiness(fingerprint: u64, dead: &[Arc<str>]) -> u64 {
@@ -72,8 +75,8 @@ struct Change {
     to: Announced,
     /// None until it was read in words.
     plan: Option<Plan>,
-    /// True once a present server has been seen flipped.
-    begun: bool,
+    /// When a present server was seen flipped for the first time.
+    begun_at: Option<Time>,
     /// The moment at which no lock is held any more whose ttl is longer than the next topology has it (R26).
     long_until: Time,
     /// The servers of the present topology that are dead (R27).
@@ -166,7 +169,7 @@ impl<E: Env> Turn<'_, E> {
         let shard = self.shard.index;
         let routes = &self.common.routes;
         let (generation, fingerprint, made) = match &routes.change {
-            Some(Change { to, begun: true, .. }) => (to.generation, to.fingerprint, Made::ByChange),
+            Some(Change { to, begun_at: Some(_), .. }) => (to.generation, to.fingerprint, Made::ByChange),
             _ if routes.is_present(shard) && self.common.health.may_begin(shard) => {
                 // What a change has made, and lost before it was through, nobody opens by himself (R25).
                 let made = if routes.in_force < routes.made { Made::ByChange } else { Made::InForce };
@@ -176,6 +179,25 @@ impl<E: Env> Turn<'_, E> {
         };
         let epoch = Epoch::from_random(if self.env.breaks(Rule::FreshEpoch) { 0 } else { self.env.random() });
         Some(Beginning { stamp: Stamp { epoch, generation }, fingerprint, made })
+    }
+
+    /// Returns the flip that completes a change here which has begun elsewhere, if the operator's command has not come to it. N was read
+    /// here under the stamp that the flip compares (R22). A name that moves from a server that is flipped to one that is not has no
+    /// place meanwhile.
+    pub(super) fn completion(&mut self) -> Option<Probe> {
+        let routes = &self.common.routes;
+        let change = routes.change.as_ref().filter(|change| change.plan.is_some() && !change.is_muddled)?;
+        let is_due = change.begun_at.is_some_and(|at| self.now >= at + COMPLETED);
+        let (from, noted) = self.shard.state.noted()?;
+        if !is_due
+            || noted != change.to
+            || !routes.is_present(self.shard.index)
+            || !routes.is_by_present(&self.shard.state)
+        {
+            return None;
+        }
+        let epoch = Epoch::from_random(self.env.random());
+        Some(Probe::Flip(from, Stamp { epoch, generation: noted.generation }))
     }
 
     /// Returns true if this broker may open the shard's epoch once it has been closed for long enough (R23, R25).
@@ -266,14 +288,14 @@ impl Shards {
         if is_past || known.is_some_and(|known| known >= to) {
             return;
         }
-        let begun = before.is_some_and(|change| change.begun);
+        let is_muddled = before.is_some_and(|change| change.begun_at.is_some());
         // On servers of several generations the same change is noted for each.
         if let Some(change) = routes.change.as_mut().filter(|change| change.to.fingerprint == to.fingerprint) {
             change.to.generation = to.generation;
             return;
         }
         let (dead, long_until) = (Vec::new(), Time::NEVER);
-        routes.change = Some(Change { to, plan: None, begun: false, long_until, dead, is_muddled: begun });
+        routes.change = Some(Change { to, plan: None, begun_at: None, long_until, dead, is_muddled });
     }
 
     /// Asks a server that tells of a change for its topology in words, if nobody has told yet.
@@ -295,7 +317,7 @@ impl Shards {
         let (present, lowered) = (routes.max_ttl(), routes.lowered());
         let change = routes.change.as_mut();
         let keeps = matches!(request, Request::Renew { .. } | Request::Replace { .. });
-        let may_stay = keeps && change.as_ref().is_some_and(|change| !change.begun);
+        let may_stay = keeps && change.as_ref().is_some_and(|change| change.begun_at.is_none());
         let limit = lowered.filter(|_| !may_stay).unwrap_or(present);
         if lease > limit {
             let why = format!(
@@ -392,9 +414,12 @@ impl Shards {
         routes.made = routes.made.max(self.shards.iter().filter_map(|shard| shard.state.change()).max());
         if let Some(change) = &mut routes.change {
             let is_flipped = |shard: &usize| routes.shown[*shard] == change.to.fingerprint;
-            change.begun |= routes.present.members.iter().any(is_flipped);
+            if change.begun_at.is_none() && routes.present.members.iter().any(is_flipped) {
+                change.begun_at = Some(env.now());
+            }
             // A dead one is taken as flipped from then on, and is asked nothing more.
-            for dead in change.dead.iter().filter(|dead| change.begun && change.plan.is_some() && silent[**dead]) {
+            let is_begun = change.begun_at.is_some() && change.plan.is_some();
+            for dead in change.dead.iter().filter(|dead| is_begun && silent[**dead]) {
                 routes.shown[*dead] = change.to.fingerprint;
             }
         }
@@ -408,7 +433,7 @@ impl Shards {
             self.move_on(env);
         }
         self.note_readiness(env);
-        if let Some(Change { begun: true, plan: Some(_), dead, .. }) = &self.common.routes.change {
+        if let Some(Change { begun_at: Some(_), plan: Some(_), dead, .. }) = &self.common.routes.change {
             for dead in dead.clone().into_iter().filter(|dead| silent[*dead]) {
                 if let Some(mut turn) = self.turn(dead, env).filter(|turn| !turn.shard.is_retired) {
                     turn.retire();

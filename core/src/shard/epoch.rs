@@ -101,6 +101,8 @@ pub struct EpochState {
     flipped_to: Option<Generation>,
     /// The latest change of the servers of which this one has told.
     announced: Option<Announced>,
+    /// The stamp of the S that was read behind the N of a change, and that change.
+    noted: Option<(Stamp, Announced)>,
     /// When the last look was sent that showed our topology, and no change of it. None if the last look showed something else.
     pub(super) clean_at: Option<Time>,
     changes: u64,
@@ -152,6 +154,7 @@ impl EpochState {
             was_ours: false,
             flipped_to: None,
             announced: None,
+            noted: None,
             clean_at: None,
             changes: 0,
             over: VecDeque::new(),
@@ -212,7 +215,9 @@ impl EpochState {
             StateItem::Missing | StateItem::Unusable { .. } => false,
         };
         if known {
-            self.announced = self.announced.max(notice.and_then(announced));
+            let told = notice.and_then(announced);
+            self.announced = self.announced.max(told);
+            self.noted = stands.zip(told);
             return true;
         }
         self.flipped_to = None;
@@ -291,6 +296,11 @@ impl EpochState {
     /// Returns the latest change of which the server has told.
     pub(crate) fn announced(&self) -> Option<Announced> {
         self.announced
+    }
+
+    /// Returns the change of which N tells that was read last, under the stamp of S.
+    pub(crate) fn noted(&self) -> Option<(Stamp, Announced)> {
+        self.noted.filter(|(stamp, _)| self.stamp() == Some(*stamp))
     }
 
     /// Returns true if S was made or flipped by a change of the servers.
@@ -404,7 +414,7 @@ impl EpochState {
         assert!(self.doubt.is_none(), "nothing was compared");
         self.changes = 0;
         // Of use to other shards alone.
-        self.clean_at = None;
+        (self.clean_at, self.noted) = (None, None);
         if let Phase::Found { stamp } | Phase::Closed { stamp, .. } | Phase::Open { stamp } = &mut self.phase {
             outside.epoch(&mut stamp.epoch);
         }

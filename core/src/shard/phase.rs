@@ -118,9 +118,10 @@ impl<E: Env> Turn<'_, E> {
         let quarantine = self.quarantine();
         let start = first_token(self.env.wall_micros(), self.shard.state.highest_ever()).filter(|_| self.may_open());
         let beginning = if self.shard.state.phase() == Phase::Lost { self.beginning() } else { None };
-        let probe = match self.shard.asks_for_words.take() {
-            Some(announced) => Probe::Words(announced),
-            None => self.shard.state.next_probe(self.now, quarantine, start, || beginning),
+        let probe = match (self.shard.asks_for_words.take(), self.completion()) {
+            (Some(announced), _) => Probe::Words(announced),
+            (None, Some(flip)) => flip,
+            (None, None) => self.shard.state.next_probe(self.now, quarantine, start, || beginning),
         };
         self.shard.probing = true;
         self.send(link, Payload::Probe(probe));

@@ -24,6 +24,8 @@ pub enum Probe {
     Words(Announced),
     /// Begin an epoch on a shard that has none.
     Begin(Beginning),
+    /// Flip S to the next topology: in place of this stamp, to that one.
+    Flip(Stamp, Stamp),
     /// Open the present epoch: its tokens come after this number.
     Open(u64),
 }
@@ -61,6 +63,7 @@ impl Probe {
             (Probe::Begin(Beginning { stamp, fingerprint, made }), _) => {
                 vec![protocol::begin(stamp, fingerprint, made)]
             }
+            (Probe::Flip(from, to), _) => vec![protocol::flip(from, to)],
             (Probe::Open(start), Some(epoch)) => vec![protocol::open(epoch, start)],
             (Probe::Words(Announced { generation, fingerprint }), _) => {
                 vec![protocol::look_for_topology(fingerprint), protocol::look_for_dead(generation)]

@@ -130,11 +130,15 @@ impl Bench {
     }
 
     fn of(watcher: Option<Watcher>) -> Bench {
+        Bench::with(1, watcher)
+    }
+
+    fn with(servers: usize, watcher: Option<Watcher>) -> Bench {
         let mut env = Outside::default();
-        let members = vec![member(0)];
+        let members = (0..servers).map(member).collect();
         let settings = Settings { members, max_ttl: MAX_TTL, note: None, watcher };
         let shards = Shards::new(settings, 1, &mut env);
-        let (memories, answers) = (vec![Memory::default()], BTreeMap::new());
+        let (memories, answers) = ((0..servers).map(|_| Memory::default()).collect(), BTreeMap::new());
         let (reachable, process, last_link, asked) = (true, 1, 0, 0);
         Bench { shards, env, memories, answers, held_back: None, reachable, process, last_link, asked }
     }
@@ -207,22 +211,37 @@ impl Bench {
         self.memories[shard].execute(command, self.env.now)
     }
 
-    /// Moves all names to another server, which is not open yet. Returns after the broker has seen the flip.
-    fn move_names(&mut self) {
-        let to = Topology { members: vec![member(1)], max_ttl: MAX_TTL };
-        let fingerprint = to.fingerprint();
-        let state = self.execute(0, &protocol::probe());
-        let from = protocol::read_state(&state).unwrap().stamp().expect("it has an S");
-        let stamp = |epoch| Stamp { epoch: Epoch::from_random(epoch), generation: from.generation.next().unwrap() };
+    fn stamp(&mut self, shard: usize) -> Stamp {
+        let state = self.execute(shard, &protocol::probe());
+        protocol::read_state(&state).unwrap().stamp().expect("it has an S")
+    }
+
+    /// Announces a change of all servers to one that is new, at those that are named.
+    fn announce(&mut self, noted: &[usize]) {
+        let new = self.memories.len();
+        let to = Topology { members: vec![member(new)], max_ttl: MAX_TTL };
+        let next = next(self.stamp(0), 1_001);
         self.memories.push(Memory::default());
-        self.execute(1, &protocol::begin(stamp(1_001), fingerprint, Made::ByChange));
+        self.execute(new, &protocol::begin(next, to.fingerprint(), Made::ByChange));
         for memory in &mut self.memories {
-            memory.texts.insert(Key::Topology(fingerprint), to.text());
+            memory.texts.insert(Key::Topology(to.fingerprint()), to.text());
         }
-        self.execute(0, &protocol::note_change(stamp(0).generation, fingerprint));
+        for shard in noted {
+            self.execute(*shard, &protocol::note_change(next.generation, to.fingerprint()));
+        }
         self.pass(Duration::from_secs(3));
         assert!(self.shards.is_changing(), "it was announced");
-        self.execute(0, &protocol::flip(from, stamp(1_002)));
+    }
+
+    fn flip(&mut self, shard: usize) {
+        let from = self.stamp(shard);
+        self.execute(shard, &protocol::flip(from, next(from, 1_002)));
+    }
+
+    /// Moves all names of one server to another, which is not open yet. Returns after the broker has seen the flip.
+    fn move_names(&mut self) {
+        self.announce(&[0]);
+        self.flip(0);
         self.pass(Duration::from_secs(2));
         assert_eq!(self.shards.status(1, self.env.now).state, ShardState::Moving);
     }
@@ -251,6 +270,10 @@ impl Bench {
         let asked = self.ask(Request::Grant { id, ttl: 10 });
         assert!(matches!(self.reply(asked), Some(Reply::Granted(Ok(Granted::Yes(_))))), "{:?}", self.reply(asked));
     }
+}
+
+fn next(stamp: Stamp, epoch: u64) -> Stamp {
+    Stamp { epoch: Epoch::from_random(epoch), generation: stamp.generation.next().unwrap() }
 }
 
 fn member(shard: usize) -> Member {
@@ -475,4 +498,24 @@ fn a_held_lock_moves_though_its_server_of_before_has_lost_its_memory() {
     bench.memories[0].items.clear();
     bench.pass(Duration::from_secs(1));
     assert_eq!(bench.renew(ID(1)), (Some(Reply::Changed(Ok(Change::Done))), 1));
+}
+
+/// Whoever flips the servers may die in between.
+#[test]
+fn a_flip_that_has_begun_is_completed_where_the_change_is_noted() {
+    for (noted, is_completed) in [(&[0, 1][..], true), (&[0], false)] {
+        let mut bench = Bench::with(2, None);
+        bench.pass(MAX_TTL + Duration::from_secs(3));
+        bench.announce(noted);
+        let before = bench.stamp(1);
+        bench.pass(Duration::from_secs(5));
+        assert_eq!(bench.stamp(1), before, "none was flipped yet");
+        bench.flip(0);
+        bench.pass(Duration::from_millis(900));
+        assert_eq!(bench.stamp(1), before, "the operator's command may come to it");
+        bench.pass(Duration::from_secs(3));
+        let after = bench.stamp(1);
+        assert_eq!(after != before, is_completed, "noted at {noted:?} (R22)");
+        assert_eq!(after.generation > before.generation, is_completed);
+    }
 }
