@@ -339,6 +339,11 @@ pub fn keep_noted(place: u16, id: u64) -> Command {
     change_item(Key::Broker(place), Some(Cas(id)), LIVES, id)
 }
 
+/// Ends a broker's note, if it is still its own.
+pub fn end_note(place: u16, id: u64) -> Command {
+    Command::Delete { key: Key::Broker(place), compare: Some(Cas(id)), in_place: None }
+}
+
 /// Leaves a topology on a shard in words, unless it is there. It does not expire.
 pub fn note_topology(topology: &Topology) -> Command {
     let (key, value) = (Key::Topology(topology.fingerprint()), Value::Text(topology.text().into()));

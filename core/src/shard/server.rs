@@ -309,7 +309,7 @@ impl<E: Env> Turn<'_, E> {
                 let compares = !self.env.breaks(Rule::IdsCompared);
                 batch.commands(epoch, self.common.settings.watcher.as_ref(), compares)
             }
-            Payload::Presence => self.shard.presence.iter().map(Presence::command).collect(),
+            Payload::Presence => self.shard.presence.iter().flat_map(Presence::commands).collect(),
             Payload::Probe(probe) => probe.commands(epoch, self.shard.state.asks_for()),
         }
     }

@@ -62,13 +62,13 @@ impl std::fmt::Display for SeenBroker {
     }
 }
 
-/// Returns each broker once, by its latest note: it takes another place when there is something new to say of it.
+/// Returns each broker once, by its latest note. Of two of the same second the one counts that says less: a broker that can follow says
+/// so again.
 pub(super) fn latest(seen: impl Iterator<Item = SeenBroker>) -> Vec<SeenBroker> {
     let mut latest: BTreeMap<String, SeenBroker> = BTreeMap::new();
     for broker in seen {
         match latest.get(&broker.note) {
-            Some(known)
-                if (known.ready.is_none(), known.seconds_ago) <= (broker.ready.is_none(), broker.seconds_ago) => {}
+            Some(known) if (known.seconds_ago, known.ready) <= (broker.seconds_ago, broker.ready) => {}
             _ => drop(latest.insert(broker.note.clone(), broker)),
         }
     }
