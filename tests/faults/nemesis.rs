@@ -5,6 +5,8 @@ mod junk;
 mod revocations;
 mod servers;
 
+pub(crate) use servers::servers_change;
+
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::census::Census;
 use crate::checker::{Breach, Violation};
 use crate::history::{End, Fault, History, Hold, Kind, Target, Wait};
+use crate::nemesis::servers_change;
 
 /// The length of a run for which the minima below hold; others in proportion.
 const LONG_RUN: Duration = Duration::from_secs(300);
@@ -21,6 +22,8 @@ const FAULTS_ON_AVERAGE: usize = 10;
 const CALM: Duration = Duration::from_secs(30);
 /// The least share of the time in which a name could be acquired.
 const ACQUIRABLE: f64 = 0.5;
+/// What of all this is asked for where the servers change: their names grant nothing meanwhile.
+const WHILE_SERVERS_CHANGE: f64 = 0.4;
 
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -59,6 +62,8 @@ impl Report {
     /// Returns the reasons for which the run fails, if it does.
     pub(crate) fn shortcomings(&self) -> Vec<String> {
         let share = self.length.saturating_sub(CALM).as_secs_f64() / (LONG_RUN - CALM).as_secs_f64();
+        let calm = if servers_change() { WHILE_SERVERS_CHANGE } else { 1.0 };
+        let share = share * calm;
         let scaled = |least: usize| (least as f64 * share) as usize;
         let (grants, hits) = (scaled(GRANTS), scaled(FAULTS));
         let mut shortcomings: Vec<_> = self.violations.iter().map(ToString::to_string).collect();
@@ -80,7 +85,7 @@ impl Report {
             shortcomings.push(format!("faults have hit held locks {all} times, which should be {least}"));
         }
         shortcomings.extend(self.census.shortcomings(share));
-        if self.acquirable < ACQUIRABLE {
+        if self.acquirable < ACQUIRABLE * calm {
             shortcomings.push(format!("names could be acquired {:.0} % of the time", 100.0 * self.acquirable));
         }
         shortcomings

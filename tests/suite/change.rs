@@ -1,11 +1,14 @@
 //! The list of servers changes while brokers run and locks are held: `lockbroker shard adopt`.
 
 use std::future::IntoFuture;
+use std::io::{BufRead, BufReader};
+use std::ops::RangeInclusive;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lockbroker_client::{Client, Error, Guard, NotAcquired, Outcome, Reason};
+use rand::RngExt;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::support::{Broker, Memcached, Proxy, SOON, eventually, lockbroker, run};
@@ -224,26 +227,47 @@ async fn the_only_server_is_replaced() {
     world.ends_well().await;
 }
 
+/// The lines of an adopter at which it is killed, and the pause after them. Between two flips nothing is said.
+const DIES_AT: [(&str, RangeInclusive<u64>); 7] = [
+    ("", 0..=60),
+    ("prepared", 0..=0),
+    ("can follow", 0..=0),
+    ("can follow", 250..=270),
+    ("the servers change now", 0..=0),
+    ("copied", 0..=0),
+    ("locks are granted again", 0..=5_000),
+];
+
+/// `LOCKBROKER_TEST_CHANGES` says in how many changes.
 #[tokio::test]
 async fn an_adopter_that_dies_at_any_step_is_run_again() {
     let [a, b, c] = [Memcached::start(&[]).await, Memcached::start(&[]).await, Memcached::start(&[]).await];
-    let mut world = World::on(&a.store()).await;
-    // Before it has begun, while it prepares, waits for the brokers, flips, copies and waits; then it may come to its end.
-    for (change, pauses) in [(store(&[&b, &c, &a]), [40, 130, 300, 900]), (store(&[&c]), [80, 200, 600, 2_000])] {
-        for pause in pauses {
-            let (change, pause) = (change.clone(), Duration::from_millis(pause));
-            let adopter = spawn_blocking(move || {
-                let arguments = ["shard", "adopt", "--max-ttl", "5s", "--store", &change];
-                let mut adopter = lockbroker(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-                std::thread::sleep(pause);
-                adopter.kill().unwrap();
-                adopter.wait().unwrap()
-            });
-            adopter.await.unwrap();
+    let mut world = World::on(&store(&[&a, &b])).await;
+    let weights = |weight| format!("{}={weight},{},{}", a.store(), b.address(), c.address());
+    let changes = std::env::var("LOCKBROKER_TEST_CHANGES").map_or(1, |changes| changes.parse().expect("a number"));
+    for change in 0..changes {
+        let next = weights(2 + change % 2);
+        for step in 0..DIES_AT.len() {
+            let next = next.clone();
+            spawn_blocking(move || adopt_and_die(&next, step)).await.unwrap();
         }
-        world.change(&change, &[]).await;
+        world.change(&next, &[]).await;
     }
     world.ends_well().await;
+}
+
+/// Runs an adopter until it has come to this step or, where that is over, to a later one. Then kills it.
+fn adopt_and_die(store: &str, step: usize) {
+    let mut adopter = lockbroker(&["shard", "adopt", "--max-ttl", "5s", "--store", store]);
+    let mut adopter = adopter.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let said = BufReader::new(adopter.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let has_come = |said: &String| DIES_AT[step..].iter().any(|(line, _)| said.contains(line));
+    if DIES_AT[step].0.is_empty() || said.into_iter().any(|said| has_come(&said)) {
+        let pause = rand::rng().random_range(DIES_AT[step].1.clone());
+        std::thread::sleep(Duration::from_millis(pause));
+    }
+    adopter.kill().unwrap();
+    adopter.wait().unwrap();
 }
 
 #[tokio::test]

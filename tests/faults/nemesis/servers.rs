@@ -17,10 +17,15 @@ const LONGEST: Duration = Duration::from_secs(180);
 /// The time in which an adopter dies, if it does, in milliseconds.
 const DIES: std::ops::Range<u64> = 20..20_000;
 
+/// Returns true if the servers change in this run.
+pub(crate) fn servers_change() -> bool {
+    std::env::var("LOCKBROKER_FAULTS_SERVERS").is_ok()
+}
+
 /// Changes the servers again and again until `end`. What has begun is completed.
 pub(super) async fn change(world: &World, mut rng: StdRng, end: Instant) {
     let (mut changes, mut deaths) = (0, 0);
-    while std::env::var("LOCKBROKER_FAULTS_SERVERS").is_ok() && Instant::now() < end {
+    while servers_change() && Instant::now() < end {
         sleep(Duration::from_millis(rng.random_range(1_000..8_000))).await;
         let weights: [u32; STORES] = std::array::from_fn(|_| rng.random_range(1..4));
         let next = world.store(&weights);
