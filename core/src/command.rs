@@ -22,6 +22,8 @@ pub enum Key {
     Former(u32),
     /// D: the servers of that topology that are dead.
     Dead(u32),
+    /// G: the highest fencing token before this generation.
+    Highest(u32),
     /// L: a lock; P: one of its permits.
     Lock(LockItem),
     /// O: the label of its owner.

@@ -158,7 +158,7 @@ impl Model {
         let next = known.memory.next_probe(NOW, quarantine, Some(start), || Some(beginning(begin())));
         match next {
             Probe::Begin(begins) => Some(Op::Begin(crate::state::of_epoch(begins.stamp.epoch))),
-            Probe::Words(_) | Probe::Flip(..) => unreachable!("the servers stay"),
+            Probe::Words(_) | Probe::Flip { .. } => unreachable!("the servers stay"),
             Probe::Open(start) => {
                 Some(Op::Open(known.memory.epoch().map(crate::state::of_epoch)?, (start - 1) as Token))
             }

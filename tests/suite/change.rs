@@ -175,12 +175,10 @@ async fn a_server_that_dies_for_good_in_a_change_is_left_behind() {
     let [a, mut b, c] = [Memcached::start(&[]).await, Memcached::start(&[]).await, Memcached::start(&[]).await];
     let world = World::on(&store(&[&a, &b])).await;
     let next = store(&[&a, &c]);
-    let adopter = tokio::spawn({
-        let next = next.clone();
-        async move { adopt(&next, &[]).await }
-    });
+    let mut adopter = lockbroker(&["shard", "adopt", "--max-ttl", "5s", "--store", &next]).spawn().unwrap();
     world.brokers[0].logged("the servers are to change").await;
-    adopter.abort();
+    adopter.kill().unwrap();
+    adopter.wait().unwrap();
     b.kill();
     let adopted = adopt(&next, &["--dead", &b.address().to_string()]).await;
     assert!(adopted.status.success(), "{adopted:?}");

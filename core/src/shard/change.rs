@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::epoch::{Announced, EpochState, Phase};
 use super::job::{self, Job, Op};
 use super::placement::Placement;
-use super::proof::{Beginning, Probe};
+use super::proof::{Beginning, Probe, Words};
 use super::server::Shard;
 use super::state_item::{Epoch, FINGERPRINTS, Generation, Made, Stamp};
 use super::{ChangeNews, Env, Output, Shards, Topology, Turn};
@@ -196,8 +196,8 @@ impl<E: Env> Turn<'_, E> {
         {
             return None;
         }
-        let epoch = Epoch::from_random(self.env.random());
-        Some(Probe::Flip(from, Stamp { epoch, generation: noted.generation }))
+        let to = Stamp { epoch: Epoch::from_random(self.env.random()), generation: noted.generation };
+        Some(Probe::Flip { from, to, token: self.shard.state.highest_token() })
     }
 
     /// Returns true if this broker may open the shard's epoch once it has been closed for long enough (R23, R25).
@@ -258,8 +258,8 @@ impl Shards {
             self.complete_before(shard, to, env);
             self.hear(to);
         }
-        if let Some((topology, dead)) = words {
-            self.learn(topology, &dead, env);
+        if let Some(words) = words {
+            self.learn(words, env);
         }
         self.ask_for_words(shard, env.now());
         self.sort_out(env);
@@ -335,13 +335,15 @@ impl Shards {
     }
 
     /// Takes the next topology, and meets those of its servers that are new.
-    fn learn(&mut self, topology: Topology, dead: &[Arc<str>], env: &mut impl Env) {
+    fn learn(&mut self, Words { topology, dead }: Words, env: &mut impl Env) {
         let Some(Change { to, plan, .. }) = &self.common.routes.change else { return };
         let (to, is_known) = (*to, plan.is_some());
         if topology.fingerprint() != to.fingerprint {
             return;
         }
-        self.mourn(dead);
+        if let Some(dead) = dead {
+            self.mourn(&dead);
+        }
         if is_known {
             return;
         }
@@ -531,7 +533,8 @@ impl Shards {
         let present = Some(self.common.routes.present.fingerprint).filter(|_| !self.common.routes.is_changing());
         let ready = ready.or(present);
         for shard in &mut self.shards {
-            if let Some(presence) = &mut shard.presence
+            // The answer to a note that is under way is about that one.
+            if let Some(presence) = shard.presence.as_mut().filter(|_| !shard.noting)
                 && presence.follows(ready, env)
             {
                 shard.next_note = now;

@@ -1,5 +1,6 @@
-//! Notes that brokers leave on every shard while they run, so that those who change the topology see them. The notes
-//! are best effort: no lock depends on one.
+//! Notes that brokers leave on every shard while they run, so that those who change the topology see them, and see who can follow. A
+//! note may fail or run out: then its broker is asked for nothing, and its locks may be lost. None gets a second holder, but for two
+//! rules that trust in what is noted (R26, R27).
 //!
 //! memcached may be set not to list its keys. So there is a fixed number of places for notes, and a reader looks at
 //! all of them.

@@ -24,8 +24,15 @@ pub enum Probe {
     Words(Announced),
     /// Begin an epoch on a shard that has none.
     Begin(Beginning),
-    /// Flip S to the next topology: in place of this stamp, to that one.
-    Flip(Stamp, Stamp),
+    /// Flip S to the next topology.
+    Flip {
+        /// The stamp that S shows.
+        from: Stamp,
+        /// The one that it is to show.
+        to: Stamp,
+        /// The highest token that is known here.
+        token: u64,
+    },
     /// Open the present epoch: its tokens come after this number.
     Open(u64),
 }
@@ -41,6 +48,15 @@ pub struct Beginning {
     pub made: Made,
 }
 
+/// A topology that is to come, as a server has it in words.
+#[derive(Debug, Clone)]
+pub struct Words {
+    /// The topology.
+    pub topology: Topology,
+    /// The addresses of the servers before it that are dead (R27). None if nothing is noted of that.
+    pub dead: Option<Vec<Arc<str>>>,
+}
+
 /// The evidence that a probe gives of the shard.
 #[derive(Debug)]
 pub struct Found {
@@ -50,8 +66,8 @@ pub struct Found {
     pub fence: Option<Result<Option<FencingToken>, Unexpected>>,
     /// The N that was asked for.
     pub notice: Option<Notice>,
-    /// The topology that was asked for, if somebody has left it there in words, and the addresses of servers that are dead.
-    pub words: Option<(Topology, Vec<Arc<str>>)>,
+    /// The topology that was asked for, if somebody has left it there in words.
+    pub words: Option<Words>,
     /// The whole of S.
     pub state: StateItem,
 }
@@ -63,7 +79,9 @@ impl Probe {
             (Probe::Begin(Beginning { stamp, fingerprint, made }), _) => {
                 vec![protocol::begin(stamp, fingerprint, made)]
             }
-            (Probe::Flip(from, to), _) => vec![protocol::flip(from, to)],
+            (Probe::Flip { from, to, token }, _) => {
+                vec![protocol::note_highest(to.generation, token), protocol::flip(from, to)]
+            }
             (Probe::Open(start), Some(epoch)) => vec![protocol::open(epoch, start)],
             (Probe::Words(Announced { generation, fingerprint }), _) => {
                 vec![protocol::look_for_topology(fingerprint), protocol::look_for_dead(generation)]
@@ -94,8 +112,9 @@ impl Probe {
         let looks = self == Probe::Look;
         let words = match self {
             Probe::Words(Announced { fingerprint, .. }) => {
-                let dead = said.get(1).map(protocol::read_dead).unwrap_or_default();
-                said.first().and_then(|said| Some((protocol::read_topology(said, fingerprint)?, dead)))
+                let dead = said.get(1).and_then(protocol::read_dead);
+                said.first()
+                    .and_then(|said| Some(Words { topology: protocol::read_topology(said, fingerprint)?, dead }))
             }
             _ => None,
         };

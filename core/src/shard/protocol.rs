@@ -170,7 +170,8 @@ pub fn flip(from: Stamp, to: Stamp) -> Command {
     Command::Delete { key: Key::State, compare: Some(Cas(from.cas())), in_place }
 }
 
-/// Notes the topology of a generation, unless one is noted (R22): its fingerprint behind a 1, so that it has ten digits. `ma`, since a failed `ms` would delete the note that stands.
+/// Notes the topology of a generation, unless one is noted (R22): its fingerprint behind a 1, so that it has ten digits. `ma`, since a
+/// failed `ms` would delete the note that stands.
 pub fn note_change(generation: Generation, fingerprint: u64) -> Command {
     create_item(Key::Notice(generation.get()), Ttl::Never, FINGERPRINTS + fingerprint, None, NOTHING)
 }
@@ -194,18 +195,9 @@ pub fn read_change_note(reply: &Reply) -> Result<Option<u64>, Unexpected> {
 
 /// Leaves in words the topology that was in force before a generation, unless it is there. It does not expire.
 pub fn note_former(generation: Generation, former: &Topology) -> Command {
-    former_as(Mode::IfMissing, generation, former, 0)
-}
-
-/// Does the same, and adds the highest token that was given here.
-pub fn note_highest(generation: Generation, former: &Topology, token: FencingToken) -> Command {
-    former_as(Mode::Always, generation, former, token.get())
-}
-
-fn former_as(mode: Mode, generation: Generation, former: &Topology, token: u64) -> Command {
-    let text = format!("{} {token} {}", former.fingerprint(), former.text());
+    let text = format!("{} {}", former.fingerprint(), former.text());
     let (key, value) = (Key::Former(generation.get()), Value::Text(text.into()));
-    Command::Set { key, mode, ttl: Ttl::Never, new_cas: None, value }
+    Command::Set { key, mode: Mode::IfMissing, ttl: Ttl::Never, new_cas: None, value }
 }
 
 /// Reads the topology that was in force before a generation.
@@ -213,11 +205,30 @@ pub fn look_for_former(generation: Generation) -> Command {
     look_at(Key::Former(generation.get()), VALUE)
 }
 
-/// Makes sense of the answer: the topology, and the highest token, if that is noted. Returns none if nobody has left it there.
-pub fn read_former(reply: &Reply) -> Option<(Topology, Option<FencingToken>)> {
-    let mut words = text(reply)?.splitn(3, ' ');
-    let (fingerprint, token) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    Some((Topology::read(words.next()?, fingerprint)?, FencingToken::new(token)))
+/// Makes sense of the answer. Returns none if nobody has left it there.
+pub fn read_former(reply: &Reply) -> Option<Topology> {
+    let (fingerprint, text) = text(reply)?.split_once(' ')?;
+    Topology::read(text, fingerprint.parse().ok()?)
+}
+
+/// Notes the highest token that a server has given before a generation: its fences are not found any more once it is flipped. It does
+/// not expire.
+pub fn note_highest(generation: Generation, token: u64) -> Command {
+    let value = Value::Number(token);
+    Command::Set { key: Key::Highest(generation.get()), mode: Mode::Always, ttl: Ttl::Never, new_cas: None, value }
+}
+
+/// Reads the highest token that a server has given before a generation.
+pub fn look_for_highest(generation: Generation) -> Command {
+    look_at(Key::Highest(generation.get()), VALUE)
+}
+
+/// Makes sense of the answer. Returns 0 if none is noted.
+pub fn read_highest(reply: &Reply) -> u64 {
+    match reply {
+        Reply::Done(Shown { value: Some(Value::Number(number)), .. }) => *number,
+        _ => 0,
+    }
 }
 
 /// Opens `epoch`: its tokens come after `start`.
@@ -368,10 +379,14 @@ pub fn look_for_broker(place: u16) -> Command {
     look_at(Key::Broker(place), Want { cas: true, left: true, value: true })
 }
 
-/// Notes which servers are dead that were in force before a generation (R27). It does not expire.
+/// What is noted where no server is dead.
+const NONE: &str = "-";
+
+/// Notes which servers are dead that were in force before a generation (R27), also that none is. It does not expire.
 pub fn note_dead(generation: Generation, dead: &[Arc<str>]) -> Command {
-    let value = Value::Text(dead.join(",").into());
-    Command::Set { key: Key::Dead(generation.get()), mode: Mode::Always, ttl: Ttl::Never, new_cas: None, value }
+    let text = if dead.is_empty() { NONE.to_owned() } else { dead.join(",") };
+    let (key, value) = (Key::Dead(generation.get()), Value::Text(text.into()));
+    Command::Set { key, mode: Mode::Always, ttl: Ttl::Never, new_cas: None, value }
 }
 
 /// Reads which servers are dead that were in force before a generation.
@@ -379,9 +394,10 @@ pub fn look_for_dead(generation: Generation) -> Command {
     look_at(Key::Dead(generation.get()), VALUE)
 }
 
-/// Makes sense of the answer: their addresses.
-pub fn read_dead(reply: &Reply) -> Vec<Arc<str>> {
-    text(reply).map(|text| text.split(',').map(Arc::from).collect()).unwrap_or_default()
+/// Makes sense of the answer: their addresses. Returns none if nothing is noted.
+pub fn read_dead(reply: &Reply) -> Option<Vec<Arc<str>>> {
+    let text = text(reply)?;
+    Some(text.split(',').filter(|address| *address != NONE).map(Arc::from).collect())
 }
 
 /// A memcached answered what none answers: nothing that came with it counts.

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Topology;
 use super::batch::Batch;
 use super::change::Routes;
 use super::clock::ServerClock;
@@ -13,7 +12,7 @@ use super::health::View;
 use super::job::Kind;
 use super::link::{Link, LinkId, Process};
 use super::presence::Presence;
-use super::proof::{Probe, Sent};
+use super::proof::{Probe, Sent, Words};
 use super::queues::Queues;
 use super::{Env, News, Output, ShardState, ShardStatus, Turn, presence};
 use crate::Time;
@@ -64,15 +63,15 @@ pub(crate) struct Shard {
     under_way: Vec<UnderWay>,
     pub(crate) dialling: bool,
     pub(crate) presence: Option<Presence>,
-    noting: bool,
+    pub(crate) noting: bool,
     pub(crate) next_note: Time,
     /// True if it is in the list no more: nothing is asked of it.
     pub(crate) is_retired: bool,
     /// The topology that it is to show in words.
     pub(crate) asks_for_words: Option<Announced>,
     pub(crate) next_words: Time,
-    /// The topology that it has shown, and the addresses of servers that are dead.
-    pub(crate) words: Option<(Topology, Vec<Arc<str>>)>,
+    /// The topology that it has shown in words.
+    pub(crate) words: Option<Words>,
     /// When it has answered last.
     pub(crate) heard_at: Option<Time>,
     /// The count of changes before the comparison that is under way.

@@ -130,7 +130,9 @@ pub(super) fn key_bytes(prefix: u32, key: &Key) -> u32 {
         Key::State => 1,
         Key::Fence(epoch) => 2 + digits(*epoch),
         Key::Topology(fingerprint) => 2 + digits(*fingerprint),
-        Key::Notice(generation) | Key::Former(generation) | Key::Dead(generation) => 2 + digits((*generation).into()),
+        Key::Notice(generation) | Key::Former(generation) | Key::Dead(generation) | Key::Highest(generation) => {
+            2 + digits((*generation).into())
+        }
         Key::Broker(place) => 2 + digits((*place).into()),
         Key::Value(id) => 2 + digits(id.get()),
         Key::Lock(item) | Key::Owner(item) => {

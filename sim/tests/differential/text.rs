@@ -51,6 +51,7 @@ pub(crate) fn key(key: &Key) -> String {
         Key::Notice(generation) => format!("{PREFIX}N:{generation}"),
         Key::Former(generation) => format!("{PREFIX}M:{generation}"),
         Key::Dead(generation) => format!("{PREFIX}D:{generation}"),
+        Key::Highest(generation) => format!("{PREFIX}G:{generation}"),
         Key::Lock(LockItem { name, permit: None }) => format!("{PREFIX}L:{name}"),
         Key::Lock(LockItem { name, permit: Some(permit) }) => format!("{PREFIX}P:{}:{name}", permit.get()),
         Key::Owner(LockItem { name, permit: None }) => format!("{PREFIX}O:{name}"),

@@ -30,7 +30,7 @@ fn line(progress: &Progress) -> String {
     match progress {
         Progress::Prepared(done, all) => format!("prepared {done} of {all} servers"),
         Progress::Ready(done, all) => format!("{done} of {all} brokers can follow"),
-        Progress::Flipped(..) => "every broker can follow; the servers change now".to_owned(),
+        Progress::Flipped(..) => "the servers change now".to_owned(),
         Progress::Copied(all, lingering) => format!("copied {all} locks ({lingering} lingering)"),
         Progress::Opens(left) => format!("locks are granted again in {} s", left.as_secs()),
     }

@@ -79,8 +79,9 @@ struct Server {
     token: Option<FencingToken>,
 }
 
-/// Changes the servers from those that are in force to those of the settings, and tells of each step. Returns the generation that is in force then; none if they were in force before. `from` is a server that is in force, if none of the settings is. `dead` are servers in force that are gone for good:
-/// nothing answers there any more, neither here nor to a broker (R27).
+/// Changes the servers from those that are in force to those of the settings, and tells of each step. Returns the generation that is in
+/// force then; none if they were in force before. `from` is a server that is in force, if none of the settings is. `dead` are servers in
+/// force that are gone for good: nothing answers there any more, neither here nor to a broker (R27).
 ///
 /// # Errors
 /// Says why the change cannot be begun, or has got no further for a minute, and what to do. What was done stays: run it again.
@@ -95,7 +96,7 @@ pub async fn change(
 ) -> Result<Option<Generation>, String> {
     let wire = &Wire::new(&settings.key_prefix);
     let Some(servers) = find_in_time(settings, from, dead, wire).await? else { return Ok(None) };
-    let mut run = Run { settings, wire, servers, since: Moment::now(), copied: None, is_ready: false };
+    let mut run = Run { settings, wire, servers, since: Moment::now(), copied: None, is_ready: false, opens: false };
     run.check_dead().await?;
     run.check_new_servers().await?;
     run.note_dead().await?;
@@ -104,8 +105,14 @@ pub async fn change(
         let step = run.round().await;
         let (progress, why) = match step {
             Ok(Step::Through) => return Ok(Some(run.servers.generation)),
-            Ok(Step::On(progress)) => (progress, None),
-            Ok(Step::Waits(progress, why)) => (progress, why),
+            Ok(Step::On(progress)) => {
+                moved_at = Moment::now();
+                (progress, None)
+            }
+            Ok(Step::Waits(progress, why)) => {
+                moved_at = if why.is_none() { Moment::now() } else { moved_at };
+                (progress, why)
+            }
             Err(Trouble::Passing(why)) => (Vec::new(), Some(why)),
             Err(Trouble::Final(why)) => return Err(why),
         };
@@ -157,6 +164,8 @@ struct Run<'a> {
     copied: Option<(Copied, Moment)>,
     /// True once every broker could follow.
     is_ready: bool,
+    /// True once a server of the next topology may have been opened.
+    opens: bool,
 }
 
 impl Run<'_> {
@@ -247,7 +256,7 @@ impl Run<'_> {
         let wait = self.servers.from.max_ttl.max(self.servers.to.max_ttl);
         let left = wait.saturating_sub(Moment::now().since(self.since));
         // Who still reaches a server that is said to be dead must not go on when its locks are granted anew (R27).
-        if !self.servers.dead.is_empty() && left.is_zero() {
+        if !self.servers.dead.is_empty() && left.is_zero() && !self.opens {
             let (ready, brokers) = self.brokers().await?;
             if ready < brokers.len() {
                 let why = "brokers still reach a server that is said to be dead, or do not know that it is";
@@ -340,6 +349,8 @@ impl Run<'_> {
         let first = self.first_generation(server, reached.state)?;
         let mut batch =
             vec![protocol::note_former(generation, &self.servers.from), protocol::note_topology(&self.servers.to)];
+        // Also that none is dead: it may have been said before.
+        batch.push(protocol::note_dead(generation, &self.servers.dead));
         let each = std::iter::successors(Some(first), |noted| noted.next().filter(|next| *next <= generation));
         batch.extend(each.map(|generation| protocol::note_change(generation, to)));
         if reached.state == StateItem::Missing && (!server.is_present || begun) {
@@ -361,7 +372,8 @@ impl Run<'_> {
             return Err(Trouble::Final(format!("{}: {why}", server.shard)));
         }
         let state = protocol::read_state(&said[looks + 2]).map_err(|error| passing(error.to_string()))?;
-        server.prepared = reached.state.stamp().filter(|stamp| noted == Some(to) && state.stamp() == Some(*stamp));
+        server.prepared =
+            reached.state.stamp().filter(|stamp| early.and(noted) == Some(to) && state.stamp() == Some(*stamp));
         if server.is_present && server.prepared.is_some() {
             server.token = protocol::read_fence(&said[looks - 1]).ok().flatten();
         }
@@ -438,7 +450,7 @@ impl Run<'_> {
             // Another run may have to open the servers, when the fences of before are not found any more. A full server may refuse it:
             // then the date has to do.
             if let Some(token) = server.token {
-                let note = [protocol::note_highest(generation, &self.servers.from, token)];
+                let note = [protocol::note_highest(generation, token.get())];
                 let noted = reached.connection.exchange(self.wire, &note).await;
                 noted.map_err(|error| passing(error.to_string()))?;
             }
@@ -477,17 +489,18 @@ impl Run<'_> {
     }
 
     /// Opens every server of the next topology, of which each still shows the epoch that was waited for.
-    async fn open(&self, reached: &mut [Reached]) -> Result<Step, Trouble> {
+    async fn open(&mut self, reached: &mut [Reached]) -> Result<Step, Trouble> {
         let mut highest = 0;
         for (server, reached) in self.servers.all.iter().zip(reached.iter_mut()) {
-            let look = vec![protocol::look_for_former(self.servers.generation)];
+            let look = vec![protocol::look_for_highest(self.servers.generation)];
             let said = exchange(&mut reached.connection, self.wire, look).await;
             let said = said.map_err(|why| Trouble::Passing(format!("{}: {why}", server.shard)))?;
-            let noted = said.first().and_then(protocol::read_former).and_then(|(_, token)| token);
-            highest = server.token.max(noted).map_or(0, FencingToken::get).max(highest);
+            let noted = said.first().map_or(0, protocol::read_highest);
+            highest = server.token.map_or(0, FencingToken::get).max(noted).max(highest);
         }
         let start = first_token(wall_micros(), highest);
         let start = start.ok_or_else(|| Trouble::Final(super::opening::WRONG_CLOCK.to_owned()))?;
+        self.opens = true;
         for (server, reached) in self.servers.all.iter().zip(reached) {
             let Some(stamp) = server.seen.filter(|_| server.is_next) else { continue };
             // What is in force is noted again: one that has lost its memory since it was prepared has no words.
@@ -570,7 +583,7 @@ async fn find(
         if let Some(other) = survey
             .reached
             .process
-            .and_then(|process| processes.insert((process.pid, process.began, survey.reached.address.port()), shard))
+            .and_then(|process| processes.insert((process.pid, process.began, survey.reached.address), shard))
         {
             return Err(format!("{shard} and {other} are the same memcached: name it once"));
         }
@@ -632,7 +645,7 @@ async fn in_force(
         for (_, survey) in surveys.iter_mut().filter(|_| !is_through) {
             let said =
                 exchange(&mut survey.reached.connection, wire, vec![protocol::look_for_former(generation)]).await?;
-            if let Some((former, _)) = said.first().and_then(protocol::read_former) {
+            if let Some(former) = said.first().and_then(protocol::read_former) {
                 return Ok((former, generation));
             }
         }

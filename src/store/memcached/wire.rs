@@ -93,6 +93,7 @@ impl Wire {
             Key::Notice(generation) => join("N:", itoa::Buffer::new().format(*generation)),
             Key::Former(generation) => join("M:", itoa::Buffer::new().format(*generation)),
             Key::Dead(generation) => join("D:", itoa::Buffer::new().format(*generation)),
+            Key::Highest(generation) => join("G:", itoa::Buffer::new().format(*generation)),
             Key::Lock(item) => self.item(item, "L:", "P:"),
             Key::Owner(item) => self.item(item, "O:", "Q:"),
             Key::Permits => join("R", ""),
@@ -380,13 +381,13 @@ mod tests {
             (protocol::flip(stamp, later), "md lb:S C1234567890123400007 I E1234567890123400008"),
             (protocol::note_change(later.generation, 42), "ma lb:N:8 N0 J1000000042 D0 C18446744073709551615"),
             (protocol::look_for_change(later.generation), "mg lb:N:8 u v"),
-            (
-                protocol::note_former(later.generation, topology),
-                "ms lb:M:8 31 ME T0\r\n146888217 0 1 15000 a:1=1,b:2=3",
-            ),
+            (protocol::note_former(later.generation, topology), "ms lb:M:8 29 ME T0\r\n146888217 1 15000 a:1=1,b:2=3"),
             (protocol::look_for_former(later.generation), "mg lb:M:8 u v"),
             (protocol::note_dead(later.generation, &["a:1".into(), "b:2".into()]), "ms lb:D:8 7 T0\r\na:1,b:2"),
+            (protocol::note_dead(later.generation, &[]), "ms lb:D:8 1 T0\r\n-"),
             (protocol::look_for_dead(later.generation), "mg lb:D:8 u v"),
+            (protocol::note_highest(later.generation, 77), "ms lb:G:8 2 T0\r\n77"),
+            (protocol::look_for_highest(later.generation), "mg lb:G:8 u v"),
             (protocol::delete_s(77), "md lb:S C77"),
         ] {
             assert_eq!(line(&Wire::new("lb:"), &command), format!("{expected}\r\n"));
