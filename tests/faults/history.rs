@@ -223,8 +223,8 @@ pub(crate) struct History {
     pub(crate) campaigns: Vec<Campaign>,
     pub(crate) views: Vec<View>,
     pub(crate) stuck: Vec<Stuck>,
-    /// The memcached that each name lives on.
-    pub(crate) store_of: Vec<usize>,
+    /// Each memcached that a name lives on in the course of the run.
+    pub(crate) stores_of: Vec<Vec<usize>>,
     /// The name of each lock in the brokers' logs.
     pub(crate) names: Vec<String>,
     /// The brokers that each client's connections led to, and since when.
@@ -232,6 +232,12 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// Returns true if a fault concerns a memcached on which a name lives.
+    pub(crate) fn strikes(&self, fault: &Fault, name: usize) -> bool {
+        let is_there = |target: &Target| matches!(target, Target::Store(store) if self.stores_of[name].contains(store));
+        fault.on.iter().any(is_there)
+    }
+
     /// Returns the brokers that a client was connected to at some time between the two instants.
     pub(crate) fn brokers_of(&self, client: usize, from: Instant, until: Instant) -> Vec<usize> {
         let connections = &self.connections[client];

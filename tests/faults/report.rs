@@ -120,14 +120,14 @@ fn hits_hold(history: &History, fault: &Fault, hold: &Hold) -> bool {
     let believed = hold.beliefs.iter().any(|belief| belief.from <= fault.from && fault.from <= belief.until);
     believed && {
         let brokers = history.brokers_of(hold.client, fault.from, fault.from);
-        let store = history.store_of[hold.name];
+        let stores = &history.stores_of[hold.name];
         fault.on.iter().any(|target| match *target {
             Target::Everything => true,
             Target::Client(client) => client == hold.client,
             Target::Name(name) => name == hold.name,
             Target::Broker(broker) => brokers.contains(&broker),
-            Target::Store(other) => other == store,
-            Target::StoreLink { broker, store: other } => other == store && brokers.contains(&broker),
+            Target::Store(other) => stores.contains(&other),
+            Target::StoreLink { broker, store: other } => stores.contains(&other) && brokers.contains(&broker),
         })
     }
 }
@@ -137,7 +137,7 @@ fn hits_hold(history: &History, fault: &Fault, hold: &Hold) -> bool {
 fn acquirable(history: &History) -> f64 {
     let length = (history.end - history.start).as_secs_f64();
     let mut vain = Duration::ZERO;
-    for name in 0..history.store_of.len() {
+    for name in 0..history.stores_of.len() {
         let waits = history.waits.iter().filter(|wait| wait.name == name && could_ask(history, wait));
         let waits = union(waits.map(|wait| (wait.from, wait.until)).collect());
         let holds = history.holds.iter().filter(|hold| hold.name == name);
@@ -149,7 +149,7 @@ fn acquirable(history: &History) -> f64 {
         let beliefs = union(holds.flat_map(had).collect());
         vain += waits.iter().map(|&(from, until)| until - from).sum::<Duration>() - overlap(&waits, &beliefs);
     }
-    1.0 - vain.as_secs_f64() / (length * history.store_of.len() as f64)
+    1.0 - vain.as_secs_f64() / (length * history.stores_of.len() as f64)
 }
 
 /// Returns true if nothing kept the client from asking, or its broker from listening.

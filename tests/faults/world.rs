@@ -14,7 +14,7 @@ use crate::RunSettings;
 use crate::clients::{self, Life};
 use crate::history::{Access, Fault, History, Hold, Kind, Notes, Stuck, Target};
 use crate::links::{self, Signposts};
-use crate::nemesis;
+use crate::nemesis::{self, servers_change};
 use crate::support::{Broker, Memcached, Proxy, SOON};
 
 pub(crate) const BROKERS: usize = 3;
@@ -207,7 +207,7 @@ impl World {
             campaigns: std::mem::take(&mut self.notes.campaigns.lock().unwrap()),
             views: std::mem::take(&mut self.notes.views.lock().unwrap()),
             stuck,
-            store_of: self.store_of.clone(),
+            stores_of: self.store_of.iter().map(|store| stores_of(*store)).collect(),
             names: self.names.clone(),
             connections: self.signposts.connections(),
         }
@@ -254,4 +254,9 @@ async fn watch_the_machine(world: Arc<World>, end: Instant) {
         }
         last = now;
     }
+}
+
+/// Returns each memcached on which a name lives that lives here at first.
+fn stores_of(store: usize) -> Vec<usize> {
+    if servers_change() { (0..STORES).collect() } else { vec![store] }
 }

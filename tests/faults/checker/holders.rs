@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::tell::{tell, weather};
 use super::{AFTERMATH, Breach, Violation};
-use crate::history::{Access, Belief, History, Hold, Kind, Target};
+use crate::history::{Access, Belief, History, Hold, Kind};
 
 /// Within this time after a cut its client has noticed. What it was told on the old connection and began to believe in
 /// that time has ended with the connection.
@@ -74,7 +74,7 @@ fn two_holders(history: &History, name: usize, holds: &[Hold], accuse: &mut impl
         for (before, other) in present.iter().filter(|present| access(&(belief, hold)).excludes(access(present))) {
             let overlap = before.until.min(belief.until) - belief.from;
             let (first, second) = (tell(history, other), tell(history, hold));
-            let weather = weather(history, history.store_of[name], belief.from);
+            let weather = weather(history, name, belief.from);
             let story = format!("name {name}, for {overlap:?}:\n  {first}\n  {second}\n  {weather}");
             accuse(Breach::TwoHolders, belief.from, story);
         }
@@ -88,7 +88,7 @@ fn too_many(history: &History, name: usize, holds: &[Hold], accuse: &mut impl Fn
         let Access::Shared { permit, limit: Some(limit) } = access(&(belief, hold)) else { return };
         let count = 1 + present.iter().filter(|present| access(present) != Access::Alone).count();
         if permit >= limit || count > limit as usize {
-            let (holder, weather) = (tell(history, hold), weather(history, history.store_of[name], belief.from));
+            let (holder, weather) = (tell(history, hold), weather(history, name, belief.from));
             accuse(
                 Breach::AboveLimit,
                 belief.from,
@@ -122,13 +122,12 @@ fn falling_tokens(history: &History, name: usize, holds: &[Hold], accuse: &mut i
 /// name early (docs/safety.md, section 9).
 fn opened_early(history: &History, name: usize, holds: &[Hold], accuse: &mut impl FnMut(Breach, Instant, String)) {
     let is_loss = |kind| matches!(kind, Kind::StoreRestarted | Kind::StoreFlushed);
-    let store = Target::Store(history.store_of[name]);
     for (place, hold) in holds.iter().enumerate() {
         let Some(closed_until) = hold.closed_until() else { continue };
         let from = hold.beliefs[0].from;
         let was_lost = history.faults.iter().any(|fault| {
             let is_near = fault.from < closed_until && from < fault.until + AFTERMATH;
-            is_near && is_loss(fault.kind) && fault.on.contains(&store)
+            is_near && is_loss(fault.kind) && history.strikes(fault, name)
         });
         // A linger closes the permit alone.
         let next = holds[place + 1..].iter().find(|next| hold.last_access().excludes(next.access));

@@ -83,10 +83,9 @@ pub(crate) fn judge(history: &History) -> Vec<Violation> {
 fn believed_after_revocation(history: &History, violations: &mut Vec<Violation>) {
     for Revocation { name, permit, sent, answered } in history.revocations.iter().copied() {
         let until = answered + LEASE;
-        let store = Target::Store(history.store_of[name]);
         let was_lost = history.faults.iter().any(|fault| {
             let is_near = fault.from <= until && sent <= fault.until + AFTERMATH;
-            is_near && matches!(fault.kind, Kind::StoreRestarted | Kind::StoreFlushed) && fault.on.contains(&store)
+            is_near && matches!(fault.kind, Kind::StoreRestarted | Kind::StoreFlushed) && history.strikes(fault, name)
         });
         let is_it = |hold: &&Hold| {
             let permit_then = match hold.access {
@@ -101,11 +100,7 @@ fn believed_after_revocation(history: &History, violations: &mut Vec<Violation>)
         };
         for hold in history.holds.iter().filter(is_it).filter(|_| !was_lost) {
             let at = answered.saturating_duration_since(history.start);
-            let story = format!(
-                "revoked at {at:.4?}: {}\n  {}",
-                tell(history, hold),
-                weather(history, history.store_of[name], until)
-            );
+            let story = format!("revoked at {at:.4?}: {}\n  {}", tell(history, hold), weather(history, name, until));
             violations.push(Violation { what: Breach::BelievedAfterRevocation, at: until, story });
         }
     }
@@ -118,7 +113,7 @@ fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>)
             true => (0..BROKERS).collect(),
             false => history.brokers_of(hold.client, hold.renewed, at),
         };
-        let stores: Vec<_> = hold.names().map(|name| history.store_of[name]).collect();
+        let stores: Vec<_> = hold.names().flat_map(|name| history.stores_of[name].clone()).collect();
         history.faults.iter().any(|fault| {
             fault.from <= until
                 && fault.until + AFTERMATH >= hold.renewed
@@ -136,7 +131,7 @@ fn lost_without(history: &History, hold: &Hold, violations: &mut Vec<Violation>)
         })
     };
     let mut accuse = |what| {
-        let story = format!("{}\n  {}", tell(history, hold), weather(history, history.store_of[hold.name], at));
+        let story = format!("{}\n  {}", tell(history, hold), weather(history, hold.name, at));
         violations.push(Violation { what, at, story });
     };
     if !touched(true, at) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{AFTERMATH, Breach, Violation};
 use crate::elections::{Sight, View, decode};
-use crate::history::{History, Kind, Target};
+use crate::history::{History, Kind};
 
 /// Adds what is wrong with what was told.
 pub(super) fn judge(history: &History, violations: &mut Vec<Violation>) {
@@ -68,11 +68,13 @@ fn is_its_holders(
 /// Accuses each value that was told after a newer one of the same grant. A memory that lost the newer one may bring an older one back: the broker
 /// that keeps the lock writes what it knows.
 fn older(history: &History, view: &View, mut accuse: impl FnMut(&Sight, &Sight)) {
-    let store = Target::Store(history.store_of[view.name]);
     let is_loss = |kind| matches!(kind, Kind::StoreRestarted | Kind::StoreFlushed | Kind::StoreFilled);
     let was_lost = |from: Instant, until: Instant| {
         history.faults.iter().any(|fault| {
-            is_loss(fault.kind) && fault.on.contains(&store) && fault.from <= until && from <= fault.until + AFTERMATH
+            is_loss(fault.kind)
+                && history.strikes(fault, view.name)
+                && fault.from <= until
+                && from <= fault.until + AFTERMATH
         })
     };
     let mut newest: Option<((usize, usize), &Sight)> = None;

@@ -41,11 +41,11 @@ pub(super) fn tell(history: &History, hold: &Hold) -> String {
     )
 }
 
-/// Lists the faults around an instant that concern a memcached, or any broker or client.
-pub(super) fn weather(history: &History, store: usize, at: Instant) -> String {
+/// Lists the faults around an instant that concern the memcached of a name, or any broker or client.
+pub(super) fn weather(history: &History, name: usize, at: Instant) -> String {
     let concerns = |fault: &&Fault| {
         let elsewhere = |target: &Target| match *target {
-            Target::Store(other) | Target::StoreLink { store: other, .. } => other != store,
+            Target::Store(store) | Target::StoreLink { store, .. } => !history.stores_of[name].contains(&store),
             _ => false,
         };
         fault.from <= at && fault.until + Duration::from_secs(8) >= at && !fault.on.iter().all(elsewhere)

@@ -17,7 +17,7 @@ fn history(holds: Vec<Hold>, faults: Vec<Fault>) -> History {
         campaigns: Vec::new(),
         views: Vec::new(),
         stuck: Vec::new(),
-        store_of: vec![0, 1],
+        stores_of: vec![vec![0], vec![1]],
         names: vec!["faults/0".into(), "faults/1".into()],
         connections: vec![vec![(start, 0)], vec![(start, 1)]],
     }
