@@ -175,7 +175,8 @@ async fn a_server_that_dies_for_good_in_a_change_is_left_behind() {
     let [a, mut b, c] = [Memcached::start(&[]).await, Memcached::start(&[]).await, Memcached::start(&[]).await];
     let world = World::on(&store(&[&a, &b])).await;
     let next = store(&[&a, &c]);
-    let mut adopter = lockbroker(&["shard", "adopt", "--max-ttl", "5s", "--store", &next]).spawn().unwrap();
+    let mut adopter = lockbroker(&["shard", "adopt", "--max-ttl", "5s", "--store", &next]);
+    let mut adopter = adopter.stdout(Stdio::null()).spawn().unwrap();
     world.brokers[0].logged("the servers are to change").await;
     adopter.kill().unwrap();
     adopter.wait().unwrap();
