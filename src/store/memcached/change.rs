@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use lockbroker_core::shard::state_item::{Epoch, Generation, Made, Stamp, StateItem, Witness};
 use lockbroker_core::shard::{Topology, first_token, protocol, readiness};
 use rand::RngExt;
@@ -96,8 +96,9 @@ pub async fn change(
 ) -> Result<Option<Generation>, String> {
     let wire = &Wire::new(&settings.key_prefix);
     let Some(servers) = find_in_time(settings, from, dead, wire).await? else { return Ok(None) };
-    let mut run = Run { settings, wire, servers, since: Moment::now(), copied: None, is_ready: false, opens: false };
-    run.check_dead().await?;
+    let begun = Moment::now();
+    let mut run = Run { settings, wire, servers, begun, since: begun, copied: None, is_ready: false, opens: false };
+    run.check_dead().await.map_err(Trouble::into_text)?;
     run.check_new_servers().await?;
     run.note_dead().await?;
     let (mut told, mut moved_at) = (Vec::new(), Moment::now());
@@ -158,6 +159,7 @@ struct Run<'a> {
     settings: &'a MemcachedSettings,
     wire: &'a Wire,
     servers: Servers,
+    begun: Moment,
     /// When the last server was seen in the next topology for the first time.
     since: Moment,
     /// What was copied since, and when that began.
@@ -174,20 +176,16 @@ impl Run<'_> {
         PATIENCE + if self.servers.lowers() { self.servers.from.max_ttl } else { Duration::ZERO }
     }
 
-    /// Refuses servers that are said to be dead, and answer.
-    async fn check_dead(&self) -> Result<(), String> {
-        let begun = Moment::now();
-        while !self.servers.dead.is_empty() && Moment::now().since(begun) < SILENT {
-            for address in &self.servers.dead {
-                let shard: ShardAddress = address.parse().map_err(|error| format!("{address}: {error}"))?;
-                if super::server::dial(&shard, None).await.is_ok() {
-                    return Err(format!(
-                        "{address} answers, so it is not dead: power it off or delete its pod first. A broker that still reaches it \
-                         would grant its locks a second time"
-                    ));
-                }
+    /// Refuses servers that are said to be dead, and answer. It is called in each round: none may until the servers are open (R27).
+    async fn check_dead(&self) -> Result<(), Trouble> {
+        for address in &self.servers.dead {
+            let shard: ShardAddress = address.parse().map_err(|error| Trouble::Final(format!("{address}: {error}")))?;
+            if super::server::dial(&shard, None).await.is_ok() {
+                return Err(Trouble::Final(format!(
+                    "{address} answers, so it is not dead: power it off or delete its pod first. A broker that still reaches it \
+                     would grant its locks a second time"
+                )));
             }
-            sleep(PAUSE).await;
         }
         Ok(())
     }
@@ -227,8 +225,10 @@ impl Run<'_> {
     async fn round(&mut self) -> Result<Step, Trouble> {
         let (settings, wire) = (self.settings, self.wire);
         let reach = self.servers.all.iter().map(|server| reach_one(&server.shard, settings.allow_unsafe, wire));
+        let (dead, found) = join(self.check_dead(), join_all(reach)).await;
+        dead?;
         let mut reached = Vec::new();
-        for (server, found) in self.servers.all.iter().zip(join_all(reach).await) {
+        for (server, found) in self.servers.all.iter().zip(found) {
             reached.push(found.map_err(|unread| Trouble::Passing(format!("{}: {unread}", server.shard)))?);
         }
         for (at, reached) in reached.iter().enumerate() {
@@ -254,7 +254,8 @@ impl Run<'_> {
             return Ok(Step::On(vec![Progress::Copied(copied.all, copied.lingering)]));
         }
         let wait = self.servers.from.max_ttl.max(self.servers.to.max_ttl);
-        let left = wait.saturating_sub(Moment::now().since(self.since));
+        let tried = if self.servers.dead.is_empty() { SILENT } else { Moment::now().since(self.begun) };
+        let left = wait.saturating_sub(Moment::now().since(self.since)).max(SILENT.saturating_sub(tried));
         // Who still reaches a server that is said to be dead must not go on when its locks are granted anew (R27).
         if !self.servers.dead.is_empty() && left.is_zero() && !self.opens {
             let (ready, brokers) = self.brokers().await?;
