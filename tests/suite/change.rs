@@ -248,17 +248,48 @@ async fn an_adopter_that_dies_at_any_step_is_run_again() {
         let next = weights(2 + change % 2);
         for step in 0..DIES_AT.len() {
             let next = next.clone();
-            spawn_blocking(move || adopt_and_die(&next, step)).await.unwrap();
+            spawn_blocking(move || adopt_and_die(&next, step, &[])).await.unwrap();
         }
         world.change(&next, &[]).await;
     }
     world.ends_well().await;
 }
 
+/// The fences of an epoch that was opened by a machine whose clock was ahead. Nobody finds them after the flip.
+#[tokio::test]
+async fn tokens_go_on_rising_though_an_adopter_dies_after_the_flip() {
+    let [old, new] = [Memcached::start(&[]).await, Memcached::start(&[]).await];
+    crate::support::open(&old.store(), &["--max-ttl", "5s"]);
+    let broker = Broker::start(&["--store", &old.store(), "--max-ttl", "5s", "--default-ttl", "5s"]).await;
+    let hour = Duration::from_secs(3_600).as_micros();
+    let raised = old.command(&format!("ma lockbroker:F:{} MI D{hour}", old.epoch().await)).await;
+    assert_eq!(raised, "HD\r\n");
+    let client = Client::connect(broker.url()).unwrap();
+    let before = acquired(&client, "job".into()).await;
+    let (store, from) = (new.store(), old.address().to_string());
+    let flipped = DIES_AT.iter().position(|(line, _)| line.contains("change now")).unwrap();
+    let dies = {
+        let (store, from) = (store.clone(), from.clone());
+        move || adopt_and_die(&store, flipped, &["--from", &from])
+    };
+    spawn_blocking(dies).await.unwrap();
+    let adopted = adopt(&store, &["--from", &from]).await;
+    assert!(adopted.status.success(), "{adopted:?}");
+    let token = before.fencing_token();
+    before.release().await.unwrap();
+    let mut after = None;
+    eventually(SOON, "the lock is granted", async || {
+        after = client.acquire("job").await.ok().and_then(Outcome::guard);
+        after.is_some()
+    })
+    .await;
+    assert!(after.unwrap().fencing_token() > token);
+}
+
 /// Runs an adopter until it has come to this step or, where that is over, to a later one. Then kills it.
-fn adopt_and_die(store: &str, step: usize) {
+fn adopt_and_die(store: &str, step: usize, more: &[&str]) {
     let mut adopter = lockbroker(&["shard", "adopt", "--max-ttl", "5s", "--store", store]);
-    let mut adopter = adopter.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut adopter = adopter.args(more).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let said = BufReader::new(adopter.stdout.take().unwrap()).lines().map_while(Result::ok);
     let has_come = |said: &String| DIES_AT[step..].iter().any(|(line, _)| said.contains(line));
     if DIES_AT[step].0.is_empty() || said.into_iter().any(|said| has_come(&said)) {

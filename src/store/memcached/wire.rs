@@ -210,7 +210,7 @@ fn shown(command: &Command, response: &MetaResponse) -> Shown {
         // Blanks follow a number that has become shorter. Zeros in front would be lost.
         let digits = match command.key() {
             Key::Fence(_) => text.trim_end(),
-            Key::State | Key::Notice(_) => &text,
+            Key::State | Key::Notice(_) | Key::Highest(_) => &text,
             _ => "",
         };
         let number =
