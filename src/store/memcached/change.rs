@@ -253,17 +253,19 @@ impl Run<'_> {
             self.copied = Some((copied, now));
             return Ok(Step::On(vec![Progress::Copied(copied.all, copied.lingering)]));
         }
-        let wait = self.servers.from.max_ttl.max(self.servers.to.max_ttl);
-        let tried = if self.servers.dead.is_empty() { SILENT } else { Moment::now().since(self.begun) };
-        let left = wait.saturating_sub(Moment::now().since(self.since)).max(SILENT.saturating_sub(tried));
-        // Who still reaches a server that is said to be dead must not go on when its locks are granted anew (R27).
-        if !self.servers.dead.is_empty() && left.is_zero() && !self.opens {
+        // Who still reaches a server that is said to be dead keeps locks there, and may die before the others are open. So the wait
+        // counts from when nobody was seen who does (R27).
+        if !self.servers.dead.is_empty() && !self.opens {
             let (ready, brokers) = self.brokers().await?;
             if ready < brokers.len() {
+                self.since = Moment::now();
                 let why = "brokers still reach a server that is said to be dead, or do not know that it is";
                 return Ok(Step::Waits(vec![Progress::Ready(ready, brokers.len())], Some(why.to_owned())));
             }
         }
+        let wait = self.servers.from.max_ttl.max(self.servers.to.max_ttl);
+        let tried = if self.servers.dead.is_empty() { SILENT } else { Moment::now().since(self.begun) };
+        let left = wait.saturating_sub(Moment::now().since(self.since)).max(SILENT.saturating_sub(tried));
         if !left.is_zero() {
             // Told at the beginning, and when a multiple of the interval is left.
             let seconds = left.as_secs() + 1;
