@@ -65,15 +65,19 @@ impl World {
         }
         assert_eq!(self.rivals.iter().filter(|rival| rival.is_finished()).count(), 0);
         self.come += 1;
-        let names: Vec<_> = (0..20).map(|name| format!("new {name} of {}", self.come)).collect();
-        let newcomer = &self.newcomer;
-        eventually(SOON, "new locks are granted", async || {
+        self.grants((0..20).map(|name| format!("new {name} of {}", self.come))).await;
+        println!("{store}: new locks after {:?}", begun.elapsed());
+        let refused = self.newcomer.acquire("closed").await.unwrap();
+        assert!(matches!(&refused, Outcome::NotAcquired(NotAcquired { reason: Reason::Lingering, .. })), "{refused:?}");
+    }
+
+    /// Waits until somebody who comes new is answered for each of these names.
+    async fn grants(&self, names: impl Iterator<Item = String>) {
+        let (names, newcomer): (Vec<_>, _) = (names.collect(), &self.newcomer);
+        eventually(SOON, "all names are granted", async || {
             join_all(names.iter().map(async |name| newcomer.acquire(name).await)).await.iter().all(Result::is_ok)
         })
         .await;
-        println!("{store}: new locks after {:?}", begun.elapsed());
-        let refused = newcomer.acquire("closed").await.unwrap();
-        assert!(matches!(&refused, Outcome::NotAcquired(NotAcquired { reason: Reason::Lingering, .. })), "{refused:?}");
     }
 
     /// Releases all locks, and sees that the rivals get them, with higher tokens.
@@ -183,12 +187,7 @@ async fn a_server_that_dies_for_good_in_a_change_is_left_behind() {
     b.kill();
     let adopted = adopt(&next, &["--dead", &b.address().to_string()]).await;
     assert!(adopted.status.success(), "{adopted:?}");
-    let names: Vec<_> = (0..40).map(|name| format!("after {name}")).collect();
-    let client = &world.newcomer;
-    eventually(SOON, "all names are granted", async || {
-        join_all(names.iter().map(async |name| client.acquire(name).await)).await.iter().all(Result::is_ok)
-    })
-    .await;
+    world.grants((0..40).map(|name| format!("after {name}"))).await;
 }
 
 /// A broker that is started with the new list before the change has begun opens a new server by itself. Nobody follows to that.
@@ -359,11 +358,6 @@ async fn a_server_that_is_gone_for_good_is_left_behind() {
     let begun = Instant::now();
     let adopted = adopt(&store(&[&a, &c]), &["--dead", &dead]).await;
     assert!(adopted.status.success(), "{adopted:?}");
-    let names: Vec<_> = (0..40).map(|name| format!("after {name}")).collect();
-    let client = &world.newcomer;
-    eventually(SOON, "all names are granted", async || {
-        join_all(names.iter().map(async |name| client.acquire(name).await)).await.iter().all(Result::is_ok)
-    })
-    .await;
+    world.grants((0..40).map(|name| format!("after {name}"))).await;
     println!("a dead server: all names after {:?}", begun.elapsed());
 }

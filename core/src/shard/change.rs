@@ -171,7 +171,7 @@ impl<E: Env> Turn<'_, E> {
         let (generation, fingerprint, made) = match &routes.change {
             Some(Change { to, begun_at: Some(_), .. }) => (to.generation, to.fingerprint, Made::ByChange),
             _ if routes.is_present(shard) && self.common.health.may_begin(shard) => {
-                // What a change has made, and lost before it was through, nobody opens by himself (R25).
+                // Nobody opens by himself what a change has made, and lost before it was through (R25).
                 let made = if routes.in_force < routes.made { Made::ByChange } else { Made::InForce };
                 (self.common.health.generation(), routes.present.fingerprint, made)
             }

@@ -379,7 +379,7 @@ pub fn look_for_broker(place: u16) -> Command {
     look_at(Key::Broker(place), Want { cas: true, left: true, value: true })
 }
 
-/// What is noted where no server is dead.
+/// Says in a note that no server is dead.
 const NONE: &str = "-";
 
 /// Notes which servers are dead that were in force before a generation (R27), also that none is. It does not expire.

@@ -159,6 +159,7 @@ struct Run<'a> {
     settings: &'a MemcachedSettings,
     wire: &'a Wire,
     servers: Servers,
+    /// When this run has begun.
     begun: Moment,
     /// When the last server was seen in the next topology for the first time.
     since: Moment,
